@@ -1,11 +1,15 @@
 // Package access decides which paths of a home a sandbox may see and send back.
 //
 // Decisions are by name only: sockets, fifos and devices are refused by type, elsewhere. Paths are
-// home-relative slash paths, raw bytes, "." for the home itself.
+// clean home-relative slash paths, raw bytes, "." for the home itself.
+//
+// A policy is a list of globs with levels, and the last one that matches a path gives its level.
+// What a preset takes away is stronger than that: a secret needs a rule that names its exact path
+// to be seen, an excluded directory (.git, node_modules, skills/.hub …) one that spells its name.
+// So "skills/**=review" does not bring 60 MB of node_modules into view by accident.
 package access
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 )
@@ -36,6 +40,18 @@ func (l Level) String() string {
 	return fmt.Sprintf("level(%d)", uint8(l))
 }
 
+// MarshalText is String, for JSON.
+func (l Level) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
+
+// UnmarshalText is ParseLevel, for JSON.
+func (l *Level) UnmarshalText(b []byte) error {
+	v, err := ParseLevel(string(b))
+	if err == nil {
+		*l = v
+	}
+	return err
+}
+
 // ParseLevel is the inverse of String.
 func ParseLevel(s string) (Level, error) {
 	for l := None; l <= Write; l++ {
@@ -47,10 +63,17 @@ func ParseLevel(s string) (Level, error) {
 }
 
 // A Rule gives a level to the paths that its glob matches.
+//
+// A glob is doublestar's: * and ? stay within a name, ** crosses slashes, {a,b} and [a-z] work,
+// DIR/** matches DIR too. A glob without wildcards stands for the path and, should it be a
+// directory, all that is below it. A rule with level None takes away what is below its matches too.
 type Rule struct {
 	Glob  string
 	Level Level
 }
+
+// String returns GLOB=LEVEL.
+func (r Rule) String() string { return r.Glob + "=" + r.Level.String() }
 
 // ParseRule reads GLOB=LEVEL, as --rule takes it.
 func ParseRule(s string) (Rule, error) {
@@ -62,35 +85,39 @@ func ParseRule(s string) (Rule, error) {
 	if err != nil {
 		return Rule{}, fmt.Errorf("rule %q: %w", s, err)
 	}
-	return Rule{Glob: s[:i], Level: l}, nil
+	r := Rule{Glob: s[:i], Level: l}
+	if _, err := compileRule(r); err != nil {
+		return Rule{}, err
+	}
+	return r, nil
 }
 
 // Options say how to make a Policy.
 type Options struct {
 	Preset          string   // hermes (the default) or all
-	CredentialFiles []string // shown read-only, see CredentialFiles
+	CredentialFiles []string // exact paths, shown read-only; see CredentialFiles
 	Rules           []Rule   // later ones win
 }
 
-// A Policy gives every path of a home its level. It is immutable and safe concurrently.
-type Policy struct{}
-
-var errUnfinished = errors.New("not written yet")
-
 // New makes a policy. The error names the rule that is wrong.
-func New(Options) (*Policy, error) { return nil, errUnfinished }
-
-// CredentialFiles reads terminal.credential_files of a home's config.yaml.
-func CredentialFiles([]byte) ([]string, error) { return nil, errUnfinished }
-
-// Level returns the level of the file or directory at path.
-func (p *Policy) Level(string) Level { return None }
-
-// Enter tells whether something below dir may be above None.
-func (p *Policy) Enter(string) bool { return false }
-
-// Hidden tells whether path is one of hermesfs's own names.
-func (p *Policy) Hidden(string) bool { return false }
-
-// Scope says which paths of the sandbox a scan looks at.
-func (p *Policy) Scope() (roots, prunePaths, pruneNames []string) { return nil, nil, nil }
+func New(o Options) (*Policy, error) {
+	list, err := preset(o.Preset)
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range o.CredentialFiles {
+		clean, err := credentialFile(file)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, literalPattern(clean, Read))
+	}
+	for _, r := range o.Rules {
+		compiled, err := compileRule(r)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, compiled...)
+	}
+	return compilePolicy(list)
+}

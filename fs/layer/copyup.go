@@ -3,6 +3,7 @@ package layer
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -16,26 +17,159 @@ func (s *Stack) CopyUp(d Pair, name string) error {
 	if err := statAt(d.Lower, name, &st); err != nil {
 		return err
 	}
-	tmp := s.tempName()
-	if err := s.copyOne(d.Lower, name, &st, s.work, tmp); err != nil {
-		s.discard(tmp)
-		return err
+	if kindOf(st.Mode) == File {
+		fd, err := openAt(d.Lower, name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		c, err := s.StartCopy(fd)
+		if err != nil {
+			return err
+		}
+		defer c.Abort()
+		return c.Place(d, name)
 	}
-	path := Join(d.Path, name)
-	if err := s.recordOrigin(path, originOf(&st)); err != nil {
-		s.discard(tmp)
-		return err
-	}
-	var dirSt unix.Stat_t
-	err := statAt(d.Upper, ".", &dirSt)
-	if err == nil {
-		err = renameAt(s.work, tmp, d.Upper, name, unix.RENAME_NOREPLACE)
+	c := &Copy{stack: s, tmp: s.tempName(), src: st}
+	defer c.Abort()
+	var err error
+	switch kindOf(st.Mode) {
+	case Dir:
+		err = unix.Mkdirat(s.work, c.tmp, 0o700)
+	case Symlink:
+		var target string
+		if target, err = readlinkAt(d.Lower, name); err == nil {
+			err = unix.Symlinkat(target, s.work, c.tmp)
+		}
+	default:
+		err = unix.EINVAL
 	}
 	if err != nil {
-		s.discard(tmp)
 		return err
 	}
-	return utimesAt(d.Upper, ".", dirSt.Atim, dirSt.Mtim)
+	if err := s.copyAttributes(xattrs{path: procAt(d.Lower, name)}, &st, c.tmp); err != nil {
+		return err
+	}
+	return c.Place(d, name)
+}
+
+// A Copy is a copy of a lower file in work that upper does not have yet.
+type Copy struct {
+	stack *Stack
+	tmp   string
+	src   unix.Stat_t
+	gone  bool
+}
+
+// StartCopy copies the open regular file fd of lower into work. The caller aborts the Copy, also
+// after it was placed.
+func (s *Stack) StartCopy(fd int) (*Copy, error) {
+	c := &Copy{stack: s, tmp: s.tempName()}
+	if err := unix.Fstat(fd, &c.src); err != nil {
+		return nil, err
+	}
+	err := copyFile(fd, s.work, c.tmp)
+	if err == nil {
+		err = s.copyAttributes(xattrs{fd: fd}, &c.src, c.tmp)
+	}
+	if err != nil {
+		c.Abort()
+		return nil, err
+	}
+	return c, nil
+}
+
+// Place gives the copy its name in d.Upper and records the origin. d's times stay as they were.
+func (c *Copy) Place(d Pair, name string) error {
+	if err := c.stack.recordOrigin(Join(d.Path, name), originOf(&c.src)); err != nil {
+		return err
+	}
+	var dir unix.Stat_t
+	if err := statAt(d.Upper, ".", &dir); err != nil {
+		return err
+	}
+	if err := renameAt(c.stack.work, c.tmp, d.Upper, name, unix.RENAME_NOREPLACE); err != nil {
+		return err
+	}
+	c.gone = true
+	return utimesAt(d.Upper, ".", dir.Atim, dir.Mtim)
+}
+
+// Orphan opens the copy for reading and writing and removes its name.
+func (c *Copy) Orphan() (int, error) {
+	fd, err := openAt(c.stack.work, c.tmp, unix.O_RDWR, 0)
+	if err == nil {
+		c.Abort()
+	}
+	return fd, err
+}
+
+// Abort removes the copy, unless it was placed.
+func (c *Copy) Abort() {
+	if !c.gone {
+		c.stack.discard(c.tmp)
+		c.gone = true
+	}
+}
+
+// Detach makes the upper directory name of d have all that the view shows below it, and hide
+// lower: what a directory needs before it can be renamed. It may be called again when it failed.
+func (s *Stack) Detach(d Pair, name string) error {
+	f, err := s.Lookup(d, name)
+	if err != nil {
+		return err
+	}
+	if !f.Lower {
+		return nil
+	}
+	sub, err := s.OpenDir(d, name, f)
+	if err != nil {
+		return err
+	}
+	defer sub.Close()
+	ents, err := s.ReadDir(sub)
+	if err != nil {
+		return err
+	}
+	for _, ent := range ents {
+		if !ent.Upper {
+			if err := s.CopyUp(sub, ent.Name); err != nil {
+				return err
+			}
+		}
+		if ent.Type == unix.S_IFDIR {
+			if err := s.Detach(sub, ent.Name); err != nil {
+				return err
+			}
+		}
+	}
+	if err := s.setOpaque(d.Upper, name); err != nil {
+		return err
+	}
+	return s.removeWhiteouts(sub.Upper)
+}
+
+// removeWhiteouts clears an upper directory that hides lower of marks that mean nothing any more,
+// and that the kernel would show.
+func (s *Stack) removeWhiteouts(dir int) error {
+	var before unix.Stat_t
+	if err := statAt(dir, ".", &before); err != nil {
+		return err
+	}
+	names, err := readNames(dir)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		var st unix.Stat_t
+		if statAt(dir, n.name, &st) != nil || !s.isWhiteout(dir, n.name, &st) {
+			continue
+		}
+		if err := unix.Unlinkat(dir, n.name, 0); err != nil {
+			return err
+		}
+	}
+	return utimesAt(dir, ".", before.Atim, before.Mtim)
 }
 
 // discard removes a temporary file or empty directory of work.
@@ -45,95 +179,85 @@ func (s *Stack) discard(tmp string) {
 	}
 }
 
-// copyOne makes dst below dstDir a copy of src below srcDir.
-func (s *Stack) copyOne(srcDir int, src string, st *unix.Stat_t, dstDir int, dst string) error {
-	var err error
-	switch kindOf(st.Mode) {
-	case File:
-		err = copyFile(srcDir, src, dstDir, dst)
-	case Dir:
-		err = unix.Mkdirat(dstDir, dst, 0o700)
-	case Symlink:
-		var target string
-		if target, err = readlinkAt(srcDir, src); err == nil {
-			err = unix.Symlinkat(target, dstDir, dst)
-		}
-	default:
-		err = unix.Mknodat(dstDir, dst, st.Mode, int(st.Rdev))
-	}
-	if err != nil {
-		return err
-	}
-	return s.copyAttributes(srcDir, src, st, dstDir, dst)
-}
-
-// copyAttributes gives dst the owner, mode, extended attributes and times of src. Owner first,
-// since a change of owner clears setuid; times last, since everything else moves them.
-func (s *Stack) copyAttributes(srcDir int, src string, st *unix.Stat_t, dstDir int, dst string) error {
-	var now unix.Stat_t
-	if err := statAt(dstDir, dst, &now); err != nil {
-		return err
-	}
-	if now.Uid != st.Uid || now.Gid != st.Gid {
+// copyAttributes gives tmp in work the owner, extended attributes, mode and times of the source.
+// Owner first, since a change of owner clears setuid; times last, since everything else moves
+// them.
+func (s *Stack) copyAttributes(from xattrs, st *unix.Stat_t, tmp string) error {
+	if int(st.Uid) != os.Geteuid() || int(st.Gid) != os.Getegid() {
 		// Without privilege the copy is ours; its content is what counts.
-		if err := fchownat(dstDir, dst, int(st.Uid), int(st.Gid)); err != nil && !errors.Is(err, unix.EPERM) {
+		if err := fchownat(s.work, tmp, int(st.Uid), int(st.Gid)); err != nil && !errors.Is(err, unix.EPERM) {
 			return fmt.Errorf("own copy: %w", err)
 		}
 	}
-	if err := copyXattrs(srcDir, src, dstDir, dst); err != nil {
+	if err := from.copyTo(s.work, tmp); err != nil {
 		return err
 	}
 	if kindOf(st.Mode) != Symlink {
-		if err := chmodAt(dstDir, dst, st.Mode&0o7777); err != nil {
+		if err := chmodAt(s.work, tmp, st.Mode&0o7777); err != nil {
 			return fmt.Errorf("set mode of copy: %w", err)
 		}
 	}
-	if err := s.setIno(dstDir, dst, s.Ino(st)); err != nil {
+	if err := s.setIno(s.work, tmp, s.Ino(st)); err != nil {
 		return fmt.Errorf("keep inode number: %w", err)
 	}
-	return utimesAt(dstDir, dst, st.Atim, st.Mtim)
+	return utimesAt(s.work, tmp, st.Atim, st.Mtim)
 }
 
-// copyXattrs copies the extended attributes that may be copied: not the layers' own, and not
-// those that need a privilege we lack.
-func copyXattrs(srcDir int, src string, dstDir int, dst string) error {
-	path := procAt(srcDir, src)
-	size, err := unix.Llistxattr(path, nil)
+// xattrs is where extended attributes are read: by path, or of an open file.
+type xattrs struct {
+	path string
+	fd   int
+}
+
+func (x xattrs) list(buf []byte) (int, error) {
+	if x.path != "" {
+		return unix.Llistxattr(x.path, buf)
+	}
+	return unix.Flistxattr(x.fd, buf)
+}
+
+func (x xattrs) get(name string, buf []byte) (int, error) {
+	if x.path != "" {
+		return unix.Lgetxattr(x.path, name, buf)
+	}
+	return unix.Fgetxattr(x.fd, name, buf)
+}
+
+// copyTo copies the extended attributes that may be copied: not the layers' own, and not those
+// that need a privilege we lack.
+func (x xattrs) copyTo(dir int, name string) error {
+	size, err := x.list(nil)
 	if err != nil || size == 0 {
 		if errors.Is(err, unix.EOPNOTSUPP) {
 			return nil
 		}
 		return err
 	}
-	buf := make([]byte, size+1024)
-	if size, err = unix.Llistxattr(path, buf); err != nil {
+	names := make([]byte, size+1024)
+	if size, err = x.list(names); err != nil {
 		return err
 	}
-	for _, name := range strings.Split(strings.TrimSuffix(string(buf[:size]), "\x00"), "\x00") {
-		if name == "" || PrivateXattr(name) {
+	value := make([]byte, 64<<10) // XATTR_SIZE_MAX
+	for _, attr := range strings.Split(strings.TrimSuffix(string(names[:size]), "\x00"), "\x00") {
+		if attr == "" || PrivateXattr(attr) {
 			continue
 		}
-		value, err := getxattrAt(srcDir, src, name)
-		if err != nil || value == nil {
-			continue
+		n, err := x.get(attr, value)
+		if err != nil {
+			continue // went away, or is not ours to read
 		}
-		err = setxattrAt(dstDir, dst, name, value)
+		err = setxattrAt(dir, name, attr, value[:n])
 		if err != nil && !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EOPNOTSUPP) {
-			return fmt.Errorf("copy attribute %s: %w", name, err)
+			return fmt.Errorf("copy attribute %s: %w", attr, err)
 		}
 	}
 	return nil
 }
 
-// copyFile copies content: by reflink where the file system shares blocks, else in the kernel,
-// extent by extent so that holes stay holes.
-func copyFile(srcDir int, src string, dstDir int, dst string) (err error) {
-	in, err := openAt(srcDir, src, unix.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(in)
-	out, err := openAt(dstDir, dst, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o600)
+// copyFile copies content to a new file: by reflink where the file system shares blocks, else in
+// the kernel, extent by extent so that holes stay holes.
+func copyFile(in, dir int, name string) (err error) {
+	out, err := openAt(dir, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}

@@ -221,3 +221,6 @@ func (s *Stack) inoAt(dir int, name string, st *unix.Stat_t) uint64 {
 	}
 	return s.Ino(st)
 }
+
+// XWhiteouts says that whiteouts are empty files with an attribute, which rename(2) cannot make.
+func (s *Stack) XWhiteouts() bool { return s.format.XWhiteout }

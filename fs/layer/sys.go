@@ -140,3 +140,26 @@ func removeAll(dir int, name string) error {
 	}
 	return unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
 }
+
+// Path names an entry for calls that take only a path (extended attributes do): through the magic
+// link of its directory's descriptor, so that no rename above it matters. "." is dir itself.
+func Path(dir int, name string) string { return procAt(dir, name) }
+
+// OpenAt opens name below dir without following a symlink, for the overlay.
+func OpenAt(dir int, name string, flags int, mode uint32) (int, error) {
+	return openAt(dir, name, flags, mode)
+}
+
+// StatAt is fstatat(2) without following symlinks; "." is dir itself.
+func StatAt(dir int, name string, st *unix.Stat_t) error { return statAt(dir, name, st) }
+
+// RenameAt is renameat2(2).
+func RenameAt(oldDir int, oldName string, newDir int, newName string, flags uint) error {
+	return renameAt(oldDir, oldName, newDir, newName, flags)
+}
+
+// ChmodAt sets the permission bits of what is not a symlink.
+func ChmodAt(dir int, name string, mode uint32) error { return chmodAt(dir, name, mode) }
+
+// ReadlinkAt reads a symlink.
+func ReadlinkAt(dir int, name string) (string, error) { return readlinkAt(dir, name) }

@@ -1,0 +1,102 @@
+package fs
+
+import (
+	"log/slog"
+	"sync"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+// A notification tells the kernel what it must not believe any more.
+type notification struct {
+	parent uint64 // with name: this entry
+	name   string
+	node   uint64 // its attributes, and its content if data is set
+	data   bool
+}
+
+// A notifier tells the kernel from one goroutine, in order. A notification may wait for a request
+// that is being served, so it is never sent by a handler or under a lock that a handler needs.
+type notifier struct {
+	server *fuse.Server
+	log    *slog.Logger
+	done   chan struct{}
+
+	mu     sync.Mutex // guards what follows
+	cond   *sync.Cond
+	queue  []notification
+	busy   bool
+	closed bool
+}
+
+func newNotifier(server *fuse.Server, log *slog.Logger) *notifier {
+	n := &notifier{server: server, log: log, done: make(chan struct{})}
+	n.cond = sync.NewCond(&n.mu)
+	go n.run()
+	return n
+}
+
+func (n *notifier) send(what ...notification) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.queue = append(n.queue, what...)
+	n.cond.Broadcast()
+}
+
+// flush returns when the kernel has been told all that was sent.
+func (n *notifier) flush() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for (len(n.queue) > 0 || n.busy) && !n.closed {
+		n.cond.Wait()
+	}
+}
+
+func (n *notifier) run() {
+	defer close(n.done)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for {
+		for len(n.queue) == 0 && !n.closed {
+			n.cond.Wait()
+		}
+		if n.closed {
+			return
+		}
+		batch := n.queue
+		n.queue, n.busy = nil, true
+		n.mu.Unlock()
+		for _, what := range batch {
+			n.tell(what)
+		}
+		n.mu.Lock()
+		n.busy = false
+		n.cond.Broadcast()
+	}
+}
+
+func (n *notifier) tell(what notification) {
+	var status fuse.Status
+	if what.parent != 0 {
+		status = n.server.EntryNotify(what.parent, what.name)
+	} else {
+		off, length := int64(-1), int64(0) // attributes alone
+		if what.data {
+			off = 0
+		}
+		status = n.server.InodeNotify(what.node, off, length)
+	}
+	// ENOENT: the kernel does not have it. Anything else ends with the next timeout.
+	if !status.Ok() && status != fuse.ENOENT {
+		n.log.Debug("kernel was not notified", "status", status)
+	}
+}
+
+// close ends the goroutine and waits for it.
+func (n *notifier) close() {
+	n.mu.Lock()
+	n.closed = true
+	n.cond.Broadcast()
+	n.mu.Unlock()
+	<-n.done
+}

@@ -1,0 +1,163 @@
+package fs
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"hermesfs/fs/layer"
+)
+
+// ErrBusy is answered by Unmount while a process uses the mount.
+var ErrBusy = errors.New("mount is in use")
+
+// Timeouts of what the kernel may keep. Upper changes only through the mount or through a method
+// that tells the kernel; lower changes behind our back.
+const (
+	upperTimeout = time.Hour
+	lowerTimeout = time.Second
+)
+
+// Options of a mount.
+type Options struct {
+	Stack      *layer.Stack // stays the caller's; it must outlive the mount
+	Name       string       // shown in the mount table
+	AllowOther bool         // other users may use the mount, as its modes say
+	Log        *slog.Logger // nil discards
+	// Changed is called after something in the mount was changed through it. It must return at
+	// once and may be called concurrently.
+	Changed func()
+}
+
+// An Overlay is a mounted view. Its methods may be called concurrently.
+type Overlay struct {
+	fuse.RawFileSystem // ENOSYS for what is not implemented
+
+	stack   *layer.Stack
+	log     *slog.Logger
+	changed func()
+	server  *fuse.Server
+	mount   string
+	uid     uint32 // of this process
+	gid     uint32
+	notify  *notifier
+
+	mu      sync.RWMutex // see doc.go
+	retired []int        // descriptors to close when nobody reads the tree; guarded by tableMu
+
+	tableMu sync.Mutex // guards what follows, and the fields of node that say so
+	nodes   map[uint64]*node
+	altIno  uint64
+	dirs    map[uint64]*dirStream
+	nextDir uint64
+	root    *node
+
+	fileMu sync.Mutex // guards the open files of nodes and their list
+	files  fileList
+}
+
+// Mount mounts the view at mountpoint and returns when it answers. The caller unmounts it.
+func Mount(mountpoint string, o Options) (*Overlay, error) {
+	// The kernel has applied the caller's umask, or we do.
+	unix.Umask(0)
+	ov := &Overlay{
+		RawFileSystem: fuse.NewDefaultRawFileSystem(),
+		stack:         o.Stack, log: o.Log, changed: o.Changed, mount: mountpoint,
+		uid: uint32(os.Geteuid()), gid: uint32(os.Getegid()),
+		nodes: map[uint64]*node{}, dirs: map[uint64]*dirStream{},
+	}
+	if ov.log == nil {
+		ov.log = slog.New(slog.DiscardHandler)
+	}
+	if ov.changed == nil {
+		ov.changed = func() {}
+	}
+	if err := ov.makeRoot(); err != nil {
+		return nil, fmt.Errorf("mount %s: %w", mountpoint, err)
+	}
+	server, err := fuse.NewServer(ov, mountpoint, &fuse.MountOptions{
+		AllowOther: o.AllowOther, Name: "hermesfs", FsName: "hermesfs:" + o.Name,
+		Options:     []string{"default_permissions"},
+		DirectMount: ov.uid == 0,
+		MaxWrite:    1 << 20, MaxBackground: 64,
+		EnableAcl:     true,
+		DisableSplice: true, // a descriptor may be closed before a spliced reply is read
+		// HANDLE_KILLPRIV_V2 spares a GETXATTR before every write.
+		ExtraCapabilities: 1<<28 | fuse.CAP_DONT_MASK,
+		Logger:            slog.NewLogLogger(ov.log.Handler(), slog.LevelWarn),
+		PanicHandler:      ov.panicked,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("mount %s: %w", mountpoint, err)
+	}
+	ov.server = server
+	ov.notify = newNotifier(server, ov.log)
+	go server.Serve()
+	if err := server.WaitMount(); err != nil {
+		return nil, fmt.Errorf("mount %s: %w", mountpoint, err)
+	}
+	return ov, nil
+}
+
+// String names the file system in go-fuse's messages.
+func (o *Overlay) String() string { return "hermesfs" }
+
+// Wait returns when the mount is gone, whoever unmounted it.
+func (o *Overlay) Wait() {
+	o.server.Wait()
+	o.notify.close()
+	o.closeAll()
+}
+
+// Unmount unmounts the view; ErrBusy while a process uses it.
+func (o *Overlay) Unmount() error {
+	if err := o.unmount(0); err != nil {
+		return err
+	}
+	o.Wait()
+	return nil
+}
+
+// Detach takes the mount out of the tree although it is in use: who has a file of it open goes on
+// until it is closed, but what is written from now on is not synced back.
+func (o *Overlay) Detach() error { return o.unmount(unix.MNT_DETACH) }
+
+func (o *Overlay) unmount(flags int) error {
+	if o.uid == 0 {
+		err := unix.Unmount(o.mount, flags)
+		switch {
+		case errors.Is(err, unix.EBUSY):
+			return ErrBusy
+		case err == nil || errors.Is(err, unix.EINVAL): // EINVAL: it is no mount any more
+			return nil
+		}
+		return fmt.Errorf("unmount %s: %w", o.mount, err)
+	}
+	args := []string{"-u", "--", o.mount}
+	if flags != 0 {
+		args = []string{"-u", "-z", "--", o.mount}
+	}
+	out, err := exec.Command("fusermount3", args...).CombinedOutput()
+	switch text := strings.TrimSpace(string(out)); {
+	case err == nil, strings.Contains(text, "not found in"), strings.Contains(text, "not mounted"):
+		return nil
+	case strings.Contains(text, "busy"):
+		return ErrBusy
+	default:
+		return fmt.Errorf("unmount %s: %w: %s", o.mount, err, text)
+	}
+}
+
+// panicked keeps a bug in one operation from taking the mount down.
+func (o *Overlay) panicked(v any) fuse.Status {
+	o.log.Error("operation panicked", "panic", fmt.Sprint(v), "stack", stack())
+	return fuse.EIO
+}

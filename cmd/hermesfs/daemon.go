@@ -1,0 +1,359 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"hermesfs/backends"
+	"hermesfs/fs"
+)
+
+func daemonCommand(e *env) *cli.Command {
+	return &cli.Command{
+		Name: "daemon", Usage: "serve one mount; started by mount", ArgsUsage: "NAME", Hidden: true,
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "leash"}},
+		Action: func(c *cli.Context) error {
+			if err := wantArgs(c, 1, 1, "the NAME of a mount"); err != nil {
+				return err
+			}
+			return runDaemon(c.Context, c.Args().First(), c.Bool("leash"), e)
+		},
+	}
+}
+
+// runDaemon is the life of a daemon in the background. It only works as startDaemon starts it.
+func runDaemon(ctx context.Context, name string, leash bool, e *env) error {
+	if _, err := unix.FcntlInt(lockFD, unix.F_GETFD, 0); err != nil {
+		return usagef("daemon is started by 'hermesfs mount'")
+	}
+	unix.CloseOnExec(framesFD)
+	frames := os.NewFile(framesFD, "frames")
+	p := &prepared{lock: inheritedLock(lockFD)}
+	defer p.lock.Close()
+	state, err := findStateDir(e.getenv)
+	if err == nil {
+		p.dir = state.mount(name)
+		p.cfg, err = p.dir.config()
+	}
+	if err == nil {
+		p.resumed, err = p.dir.history()
+	}
+	out := &frameWriter{w: frames}
+	if err != nil {
+		out.send(lastFrame(nil, err))
+		return err
+	}
+	var leashed *os.File
+	if leash {
+		unix.CloseOnExec(leashFD)
+		leashed = os.NewFile(leashFD, "leash")
+	}
+	d := newDaemon(p, e.daemonLog())
+	return d.live(ctx, leashed, out.progress, func(r mountReport, err error) {
+		out.send(lastFrame(r, err))
+		frames.Close()
+	})
+}
+
+// runForeground is mount --foreground.
+func runForeground(ctx context.Context, o mountOptions, p *prepared, e *env) error {
+	d := newDaemon(p, e.daemonLog())
+	bar := newProgressLine(e)
+	return d.live(ctx, nil, bar.showAny, func(r mountReport, err error) {
+		bar.clear()
+		if err == nil {
+			r.Warnings = append(p.notes, r.Warnings...)
+			printMount(e, o.json, r) //nolint:errcheck // a closed stdout does not end a mount
+		}
+	})
+}
+
+// daemonLog is the log of a daemon, on stderr.
+func (e *env) daemonLog() *slog.Logger {
+	level := slog.LevelInfo
+	if e.getenv("HERMESFS_DEBUG") != "" {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(e.err, &slog.HandlerOptions{Level: level}))
+}
+
+// A daemon serves one mount, from start to its sync back.
+type daemon struct {
+	*session
+	lock    *stateLock
+	was     history // of the mount before
+	fresh   bool
+	overlay overlay
+	pusher  *pusher
+	stops   chan stopRequest // unmount requests
+	gone    chan struct{}    // closed when the overlay is unmounted, by whomever
+	ended   chan struct{}    // closed when the daemon takes no more requests
+}
+
+// A stopRequest asks the daemon to unmount; it is answered on done.
+type stopRequest struct {
+	args     actionArgs
+	progress func(any)
+	done     chan stopAnswer // buffered
+}
+
+type stopAnswer struct {
+	report unmountReport
+	err    error
+}
+
+func newDaemon(p *prepared, log *slog.Logger) *daemon {
+	return &daemon{
+		session: &session{dir: p.dir, cfg: p.cfg, log: log.With("mount", p.dir.name)},
+		lock:    p.lock, was: p.resumed, fresh: p.fresh,
+		stops: make(chan stopRequest), gone: make(chan struct{}), ended: make(chan struct{}),
+	}
+}
+
+// live mounts, says so by ready (exactly once), serves until the end is asked for, and syncs
+// back. Its error is of the start or of the sync back.
+func (d *daemon) live(ctx context.Context, leash io.Reader, progress func(any), ready func(mountReport, error)) error {
+	r, err := d.start(ctx, progress)
+	if err != nil {
+		d.log.Error("mount failed", "error", err)
+		err = errors.Join(err, d.abandon())
+		ready(r, err)
+		return err
+	}
+	server, err := d.serveControl()
+	if err != nil {
+		err = errors.Join(err, d.abandon())
+		ready(r, err)
+		return err
+	}
+	d.log.Info("mounted", "home", d.cfg.Home, "mountpoint", d.cfg.Mountpoint, "backend", d.cfg.Backend)
+	ready(r, nil)
+	err = d.serve(ctx, leash)
+	// Answers that are being written are finished.
+	bounded, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if serr := server(bounded); serr != nil {
+		d.log.Warn("control socket", "error", serr)
+	}
+	return err
+}
+
+// start does everything up to the first push.
+func (d *daemon) start(ctx context.Context, progress func(any)) (r mountReport, err error) {
+	s, err := openSession(d.dir, d.cfg, d.log, partEngine)
+	if err != nil {
+		return r, err
+	}
+	d.session = s
+	d.watchProgress(progress)
+	defer d.watchProgress(nil)
+	r = mountReport{
+		Name: d.dir.name, Home: d.cfg.Home, Mountpoint: d.cfg.Mountpoint, Backend: d.cfg.Backend,
+		PID: os.Getpid(), Resumed: !d.fresh,
+	}
+	if r.Recovered, err = d.engine.Recover(ctx); err != nil {
+		return r, fmt.Errorf("mount %s: recover: %w", d.dir.name, err)
+	}
+	if r.Attach, err = d.attachLocked(ctx); err != nil {
+		return r, err
+	}
+	if d.was.Incomplete {
+		d.makeUp(ctx, &r)
+	}
+	d.remember(func(h *history, _ *time.Time) { h.Incomplete = true })
+	d.pusher = newPusher()
+	d.overlay, err = mountOverlay(d.cfg.Mountpoint, fs.Options{
+		Stack: d.stack, Name: d.dir.name, AllowOther: d.cfg.AllowOther, Log: d.log, Changed: d.pusher.changed,
+	})
+	if err != nil {
+		return r, mountError(d.cfg, err)
+	}
+	d.tree.use(d.overlay)
+	go func() {
+		d.overlay.Wait()
+		close(d.gone)
+	}()
+	r.Push, err = d.pushLocked(ctx)
+	return r, err
+}
+
+// makeUp does the sync back that the mount before did not come to. When it fails again it stays
+// to be done.
+func (d *daemon) makeUp(ctx context.Context, r *mountReport) {
+	sb, err := d.syncBackLocked(ctx, d.engine)
+	r.SyncBack = &sb
+	if err != nil {
+		d.log.Warn("sync back of the mount before", "error", err)
+		r.Warnings = append(r.Warnings, "sync back of the mount before: "+err.Error())
+	}
+}
+
+func mountError(cfg mountConfig, err error) error {
+	return fmt.Errorf("mount at %s: %w", quote(cfg.Mountpoint), err)
+}
+
+// abandon takes back what start did. The sandbox stays as it is, and what the upper layer has
+// stays for the next mount.
+func (d *daemon) abandon() error {
+	var errs []error
+	if d.overlay != nil {
+		d.tree.use(d.stack)
+		if err := d.overlay.Unmount(); err != nil {
+			d.log.Warn("unmount", "error", err)
+			errs = append(errs, d.overlay.Detach())
+		}
+	}
+	if d.engine == nil {
+		return errors.Join(errs...)
+	}
+	bounded, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return errors.Join(append(errs, d.close(bounded, backends.Keep))...)
+}
+
+// serveControl starts the control socket; the caller calls what it returns to end it.
+func (d *daemon) serveControl() (shutdown func(context.Context) error, err error) {
+	l, err := d.dir.listen()
+	if err != nil {
+		return nil, err
+	}
+	server := &http.Server{Handler: controlHandler(d), ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelWarn)}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+	return func(ctx context.Context) error {
+		err := server.Shutdown(ctx)
+		if serr := <-served; !errors.Is(serr, http.ErrServerClosed) {
+			err = errors.Join(err, serr)
+		}
+		return err
+	}, nil
+}
+
+// serve runs the background work until the end is asked for: by a request, a signal, the end of
+// the leash or an unmount from outside. Then it syncs back.
+func (d *daemon) serve(ctx context.Context, leash io.Reader) error {
+	defer close(d.ended)
+	onLeash := leashEnd(leash)
+	for {
+		request := d.untilStop(ctx, onLeash)
+		report, err := d.stop(request)
+		request.done <- stopAnswer{report, err}
+		if !errors.Is(err, errStillMounted) {
+			return err
+		}
+	}
+}
+
+// untilStop works in the background until the mount is to end.
+func (d *daemon) untilStop(ctx context.Context, leash <-chan struct{}) stopRequest {
+	if d.pusher.dirty() {
+		d.pusher.changed() // a push that the last attempt to stop cut short
+	}
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var g errgroup.Group
+	g.Go(func() error { d.pusher.run(work, d.backgroundPush); return nil })
+	g.Go(func() error { d.checkpoints(work); return nil })
+	defer g.Wait() //nolint:errcheck // they have none
+	defer cancel()
+	end := func(why string) stopRequest {
+		d.log.Info("unmounting", "reason", why)
+		return stopRequest{args: actionArgs{Force: true}, progress: func(any) {}, done: make(chan stopAnswer, 1)}
+	}
+	select {
+	case r := <-d.stops:
+		return r
+	case <-ctx.Done():
+		return end(context.Cause(ctx).Error())
+	case <-d.gone:
+		return end("unmounted from outside")
+	case <-leash:
+		return end("the process that mounted ended")
+	}
+}
+
+// leashEnd is closed when the other end of the leash is; never without one.
+func leashEnd(leash io.Reader) <-chan struct{} {
+	if leash == nil {
+		return nil
+	}
+	ch := make(chan struct{})
+	go func() {
+		defer close(ch)
+		io.Copy(io.Discard, leash) //nolint:errcheck // its end is all that counts
+	}()
+	return ch
+}
+
+// perform adds to the session's actions what only a daemon does.
+func (d *daemon) perform(ctx context.Context, action string, raw json.RawMessage, progress func(any)) (any, error) {
+	switch action {
+	case "unmount":
+		var args actionArgs
+		if err := json.Unmarshal(raw, &args); err != nil {
+			return nil, usagef("arguments of unmount: %w", err)
+		}
+		return d.requestStop(ctx, args, progress)
+	case "status":
+		r, err := d.status(ctx)
+		r.State, r.PID, r.Dirty = stateMounted, os.Getpid(), d.pusher.dirty()
+		return r, err
+	}
+	return d.session.perform(ctx, action, raw, progress)
+}
+
+// backgroundPush pushes what changed; errors are for the log and the status.
+func (d *daemon) backgroundPush(ctx context.Context) error {
+	release, err := d.take(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer release()
+	r, err := d.pushLocked(ctx)
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		d.log.Warn("push", "error", err)
+	case len(r.Pushed)+len(r.Deleted) > 0:
+		d.log.Info("pushed", "paths", len(r.Pushed), "deleted", len(r.Deleted), "bytes", r.Bytes)
+	}
+	return err
+}
+
+// checkpoints pulls from time to time.
+func (d *daemon) checkpoints(ctx context.Context) {
+	every := time.Duration(d.cfg.Checkpoint)
+	if every <= 0 || d.sandbox == nil {
+		return
+	}
+	t := time.NewTicker(every)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		release, err := d.take(ctx, nil)
+		if err != nil {
+			return
+		}
+		r, err := d.pullLocked(ctx, d.engine)
+		release()
+		if err != nil && ctx.Err() == nil {
+			d.log.Warn("checkpoint", "error", err)
+		} else if len(r.Pulled)+len(r.Deleted) > 0 {
+			d.log.Info("pulled", "paths", len(r.Pulled), "deleted", len(r.Deleted), "bytes", r.Bytes)
+		}
+	}
+}

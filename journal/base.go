@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 )
@@ -51,7 +52,10 @@ type Base struct {
 	Theirs     Stat  // the sandbox's own stat as last seen; Dev 0
 }
 
-var errKind = errors.New("unknown kind")
+var (
+	errKind      = errors.New("unknown kind")
+	errMisplaced = errors.New("record is out of order")
+)
 
 // Base returns the record of path, and whether there is one.
 func (j *Journal) Base(path string) (Base, bool, error) {
@@ -79,8 +83,8 @@ func (j *Journal) Base(path string) (Base, bool, error) {
 }
 
 // missed makes sure that a key is really absent. A flipped bit in a key hides its record from a
-// search, and can send the search for another astray, but only within the page: the records around
-// the place where the search ended tell, and a page never holds more than these.
+// search, and can send the search for another astray, but not further than to a neighbouring page:
+// the records around the place where the search ended tell, and a page never holds more than these.
 func (t *txn) missed(bucket string, key []byte) error {
 	const around = 64
 	b, err := t.bucket(bucket)
@@ -89,6 +93,9 @@ func (t *txn) missed(bucket string, key []byte) error {
 	}
 	c := b.Cursor()
 	check := func(k, v []byte) error {
+		if bytes.Equal(k, key) {
+			return corrupt(bucket, k, errMisplaced)
+		}
 		if _, err := unseal(bucket, k, v); err != nil {
 			return corrupt(bucket, k, err)
 		}

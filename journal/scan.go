@@ -31,19 +31,28 @@ const (
 	leafIsBucket = 0x01
 )
 
+// scanDepth is how much to look at.
+type scanDepth struct {
+	// leaves: also the leaf pages and the free list, as a writer needs it. It is 0.5 µs a page, which a
+	// reader saves: it never uses them, what it finds wrong in a leaf is recovered from, and a record
+	// has its own checksum.
+	leaves bool
+	deep   bool // every record's key, and pages that are neither used nor free
+}
+
 // scan is one pass over the pages.
 type scan struct {
 	data  []byte // the pages below the high-water mark
 	pages uint64
 	seen  []bool
-	deep  bool // look at every key, not only at each page's first and last
-	limit int  // stop after so many problems
+	scanDepth
+	limit int // stop after so many problems
 	found []string
 }
 
 // checkFile says whether f, which nobody else writes, is fit to be handed to bbolt.
-func checkFile(f *os.File) error {
-	problems, err := scanFile(f, false, 1)
+func checkFile(f *os.File, readOnly bool) error {
+	problems, err := scanFile(f, scanDepth{leaves: !readOnly}, 1)
 	if err != nil {
 		return err
 	}
@@ -54,12 +63,12 @@ func checkFile(f *os.File) error {
 }
 
 // scanFile returns the first problems of the page structure, at most limit.
-func scanFile(f *os.File, deep bool, limit int) (problems []string, err error) {
+func scanFile(f *os.File, depth scanDepth, limit int) (problems []string, err error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
-	s := &scan{deep: deep, limit: limit}
+	s := &scan{scanDepth: depth, limit: limit}
 	m, ok := s.readMetas(f, info.Size())
 	if !ok {
 		return s.found, nil
@@ -80,7 +89,9 @@ func scanFile(f *os.File, deep bool, limit int) (problems []string, err error) {
 	s.seen = make([]bool, m.pages)
 	s.seen[0], s.seen[1] = true, true
 	s.tree(m.root, nil, nil, true, 0)
-	s.freelist(m.freelist)
+	if s.leaves {
+		s.freelist(m.freelist)
+	}
 	if s.deep {
 		for id, seen := range s.seen {
 			if !seen {
@@ -156,8 +167,7 @@ func readMeta(f *os.File, i int) (m boltMeta, err error) {
 
 // page claims a page with its overflow pages and returns it whole, its flags and its element count.
 func (s *scan) page(id uint64) (page []byte, flags, count int) {
-	if id < 2 || id >= s.pages {
-		s.bad("page %d: there are %d pages", id, s.pages)
+	if !s.claim(id) {
 		return nil, 0, 0
 	}
 	e := binary.NativeEndian
@@ -171,20 +181,19 @@ func (s *scan) page(id uint64) (page []byte, flags, count int) {
 		s.bad("page %d: has %d more pages, there are %d", id, overflow, s.pages)
 		return nil, 0, 0
 	}
-	for i := id; i <= id+overflow; i++ {
-		if s.seen[i] {
-			s.bad("page %d: used twice", i)
+	for i := id + 1; i <= id+overflow; i++ {
+		if !s.claim(i) {
 			return nil, 0, 0
 		}
-		s.seen[i] = true
 	}
 	return page[:(overflow+1)*pageSize], int(e.Uint16(page[8:])), int(e.Uint16(page[10:]))
 }
 
-// tree checks the tree below page id, whose keys must be at least low and below high.
-func (s *scan) tree(id uint64, low, high []byte, root bool, depth int) {
+// tree checks the tree below page id, whose keys must be at least low and below high, and says
+// whether that is just a leaf.
+func (s *scan) tree(id uint64, low, high []byte, root bool, depth int) (isLeaf bool) {
 	if s.full() {
-		return
+		return false
 	}
 	page, flags, count := s.page(id)
 	switch {
@@ -195,9 +204,11 @@ func (s *scan) tree(id uint64, low, high []byte, root bool, depth int) {
 		s.branch(id, page, count, low, high, root, depth)
 	case flags == flagLeaf:
 		s.leaf(id, page, count, low, high, root)
+		return true
 	default:
 		s.bad("page %d: flags %#x", id, flags)
 	}
+	return false
 }
 
 func (s *scan) branch(id uint64, page []byte, count int, low, high []byte, root bool, depth int) {
@@ -211,6 +222,7 @@ func (s *scan) branch(id uint64, page []byte, count int, low, high []byte, root 
 		return slice(page, at, e.Uint32(page[at:]), e.Uint32(page[at+4:]))
 	}
 	next := key(0)
+	aboveLeaves := false // all leaves are equally deep, so the first child tells
 	for i := range count {
 		k := next
 		next = high
@@ -225,8 +237,27 @@ func (s *scan) branch(id uint64, page []byte, count int, low, high []byte, root 
 			s.bad("page %d: key %d is out of order", id, i)
 			return
 		}
-		s.tree(e.Uint64(page[headerSize+i*elementSize+8:]), k, next, root, depth+1)
+		child := e.Uint64(page[headerSize+i*elementSize+8:])
+		if i > 0 && aboveLeaves && !s.leaves {
+			s.claim(child)
+			continue
+		}
+		aboveLeaves = s.tree(child, k, next, root, depth+1)
 	}
+}
+
+// claim notes that a page is used, without looking at it.
+func (s *scan) claim(id uint64) bool {
+	if id < 2 || id >= s.pages {
+		s.bad("page %d: there are %d pages", id, s.pages)
+		return false
+	}
+	if s.seen[id] {
+		s.bad("page %d: used twice", id)
+		return false
+	}
+	s.seen[id] = true
+	return true
 }
 
 // leaf checks a leaf page. The root's leaves hold the buckets, other leaves none.
@@ -235,32 +266,60 @@ func (s *scan) leaf(id uint64, page []byte, count int, low, high []byte, root bo
 		s.bad("page %d: %d records", id, count)
 		return
 	}
-	e := binary.NativeEndian
-	prev := low
-	for i := range count {
-		at := headerSize + i*elementSize
-		flags, pos, ksize, vsize := e.Uint32(page[at:]), e.Uint32(page[at+4:]), e.Uint32(page[at+8:]), e.Uint32(page[at+12:])
-		record := slice(page, at, pos, ksize+vsize)
-		if record == nil || ksize == 0 || ksize > ksize+vsize {
+	step := 1
+	if !s.deep && !root {
+		if i := outside(page, count); i >= 0 {
 			s.bad("page %d: record %d is outside the page", id, i)
 			return
 		}
-		if (flags&leafIsBucket != 0) != root {
-			s.bad("page %d: record %d has flags %#x", id, i, flags)
+		step = max(1, count-1) // the first and the last
+	}
+	prev := low
+	for i := 0; i < count; i += step {
+		key, value, isBucket := record(page, i)
+		if len(key) == 0 {
+			s.bad("page %d: record %d is outside the page", id, i)
 			return
 		}
-		if s.deep || root || i == 0 || i == count-1 {
-			key := record[:ksize]
-			if order := bytes.Compare(prev, key); order > 0 || (order == 0 && i > 0) || (high != nil && bytes.Compare(key, high) >= 0) {
-				s.bad("page %d: record %d is out of order", id, i)
-				return
-			}
-			prev = key
+		if isBucket != root {
+			s.bad("page %d: record %d is of the wrong sort", id, i)
+			return
 		}
+		if order := bytes.Compare(prev, key); order > 0 || (order == 0 && i > 0) || (high != nil && bytes.Compare(key, high) >= 0) {
+			s.bad("page %d: record %d is out of order", id, i)
+			return
+		}
+		prev = key
 		if root {
-			s.bucket(id, record[:ksize], record[ksize:])
+			s.bucket(id, key, value)
 		}
 	}
+}
+
+// outside returns the first record that does not lie within its page, or -1. It is most of the time
+// that an Open takes.
+func outside(page []byte, count int) int {
+	for i := range count {
+		at := headerSize + i*elementSize
+		element := page[at : at+elementSize]
+		e := binary.NativeEndian
+		pos, ksize, vsize := uint64(e.Uint32(element[4:])), uint64(e.Uint32(element[8:])), uint64(e.Uint32(element[12:]))
+		if pos < elementSize || ksize == 0 || uint64(at)+pos+ksize+vsize > uint64(len(page)) {
+			return i
+		}
+	}
+	return -1
+}
+
+// record returns the record at index i of a leaf page; without a key if it is not within the page.
+func record(page []byte, i int) (key, value []byte, isBucket bool) {
+	e := binary.NativeEndian
+	at := headerSize + i*elementSize
+	flags, pos, ksize, vsize := e.Uint32(page[at:]), e.Uint32(page[at+4:]), e.Uint32(page[at+8:]), e.Uint32(page[at+12:])
+	if slice(page, at, pos, ksize) == nil || slice(page, at, pos+ksize, vsize) == nil {
+		return nil, nil, false
+	}
+	return slice(page, at, pos, ksize), slice(page, at, pos+ksize, vsize), flags&leafIsBucket != 0
 }
 
 // bucket checks what a bucket's record leads to: its own tree, or a small page inside the record.

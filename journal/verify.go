@@ -50,7 +50,7 @@ func (v *verifier) run(j *Journal) error {
 	j.mu.Lock()
 	file := j.file
 	j.mu.Unlock()
-	problems, err := scanFile(file, true, maxPageProblems)
+	problems, err := scanFile(file, scanDepth{leaves: true, deep: true}, maxPageProblems)
 	if err != nil {
 		return err
 	}

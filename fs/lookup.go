@@ -44,7 +44,7 @@ func (o *Overlay) nothingTimeout(pair layer.Pair) time.Duration {
 func (o *Overlay) entryLocked(parent *node, base string, f *layer.Found, out *fuse.EntryOut) *node {
 	n := o.knownLocked(parent, base, f)
 	out.NodeId = n.id
-	out.Generation = 1
+	out.Generation = n.gen
 	n.attr(&f.Stat, &out.Attr)
 	entry, attr := lowerTimeout, lowerTimeout
 	if f.Upper {
@@ -99,7 +99,7 @@ func (o *Overlay) statLocked(n *node, st *unix.Stat_t) (time.Duration, error) {
 			dir = pair.Upper
 		}
 		err = layer.StatAt(dir, base, st)
-	case n.isDir() && n.opened:
+	case n.isDir() && n.opened.Load():
 		if err = layer.StatAt(n.pair.Upper, ".", st); err != nil {
 			err = layer.StatAt(n.pair.Lower, ".", st)
 		}
@@ -110,7 +110,7 @@ func (o *Overlay) statLocked(n *node, st *unix.Stat_t) (time.Duration, error) {
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EBADF) {
 		err = unix.ESTALE // lower lost it; the kernel looks the path up again
 	}
-	if n.upper && (!n.isDir() || n.opened && n.pair.Lower < 0) {
+	if n.upper && (!n.isDir() || n.opened.Load() && n.pair.Lower < 0) {
 		return upperTimeout, err
 	}
 	return lowerTimeout, err

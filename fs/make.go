@@ -279,18 +279,14 @@ func (o *Overlay) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.Create
 	}
 	f := layer.Found{Stat: st, Ino: o.stack.Ino(&st), Upper: true}
 	o.tableMu.Lock()
-	n := &node{id: f.Ino, ino: f.Ino, kind: unix.S_IFREG, upper: true, dev: st.Dev, real: st.Ino, lookups: 1}
-	for o.nodes[n.id] != nil {
-		o.altIno++
-		n.id = 1<<60 | o.altIno
-		n.ino = n.id
-	}
-	o.nodes[n.id] = n
+	n := &node{id: f.Ino, ino: f.Ino, kind: unix.S_IFREG, upper: true, dev: st.Dev, real: st.Ino}
+	o.numberLocked(n)
+	n.lookups++
 	o.tableMu.Unlock()
 	o.fileMu.Lock()
 	n.file = &openFile{fd: fd, node: n, write: true, upper: true, pinned: true}
 	o.fileMu.Unlock()
-	out.NodeId, out.Generation = n.id, 1
+	out.NodeId, out.Generation = n.id, n.gen
 	n.attr(&st, &out.Attr)
 	out.SetAttrTimeout(upperTimeout)
 	out.SetEntryTimeout(upperTimeout)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -15,6 +16,7 @@ import (
 type node struct {
 	id   uint64 // the kernel's number; 1 is the root
 	ino  uint64 // what stat shows; the same but for the root
+	gen  uint64 // how often the number was used again
 	kind uint32 // S_IFMT bits
 
 	copyMu sync.Mutex   // held over a copy-up of the file
@@ -34,7 +36,7 @@ type node struct {
 	// Overlay.mu held for writing.
 	pairMu sync.Mutex
 	pair   layer.Pair
-	opened bool
+	opened atomic.Bool
 	// defaultACL says whether upper's directory has a default ACL: 0 unknown, 1 no, 2 yes.
 	defaultACL int
 
@@ -57,8 +59,9 @@ func (o *Overlay) makeRoot() error {
 	}
 	o.root = &node{
 		id: fuse.FUSE_ROOT_ID, ino: st.Ino, kind: unix.S_IFDIR, upper: true, lookups: 1,
-		children: map[string]*node{}, pair: pair, opened: true,
+		children: map[string]*node{}, pair: pair,
 	}
+	o.root.opened.Store(true)
 	o.nodes[o.root.id] = o.root
 	return nil
 }
@@ -119,7 +122,7 @@ func (o *Overlay) whereLocked(n *node) (layer.Pair, string, error) {
 func (o *Overlay) pairLocked(n *node) (layer.Pair, error) {
 	n.pairMu.Lock()
 	defer n.pairMu.Unlock()
-	if n.opened {
+	if n.opened.Load() {
 		p := n.pair
 		if n.id != fuse.FUSE_ROOT_ID {
 			p.Path = o.path(n)
@@ -141,7 +144,8 @@ func (o *Overlay) pairLocked(n *node) (layer.Pair, error) {
 	if err != nil {
 		return layer.Pair{}, err
 	}
-	n.pair, n.opened = pair, true
+	n.pair = pair
+	n.opened.Store(true)
 	return pair, nil
 }
 
@@ -150,9 +154,9 @@ func (o *Overlay) pairLocked(n *node) (layer.Pair, error) {
 func (n *node) forgetPair() {
 	n.pairMu.Lock()
 	defer n.pairMu.Unlock()
-	if n.opened && n.id != fuse.FUSE_ROOT_ID {
+	if n.opened.Load() && n.id != fuse.FUSE_ROOT_ID {
 		n.pair.Close()
-		n.opened = false
+		n.opened.Store(false)
 	}
 	n.defaultACL = 0
 }
@@ -168,17 +172,10 @@ func (o *Overlay) knownLocked(parent *node, base string, f *layer.Found) *node {
 			id: f.Ino, ino: f.Ino, kind: f.Stat.Mode & unix.S_IFMT,
 			upper: f.Upper, dev: f.Stat.Dev, real: f.Stat.Ino,
 		}
-		for n.id <= fuse.FUSE_ROOT_ID || o.nodes[n.id] != nil {
-			// Another file has the number: a lower file was replaced and its number used
-			// again while upper remembers it.
-			o.altIno++
-			n.id = 1<<60 | o.altIno
-			n.ino = n.id
-		}
+		o.numberLocked(n)
 		if n.isDir() {
 			n.children = map[string]*node{}
 		}
-		o.nodes[n.id] = n
 	}
 	if !slices.Contains(n.names, name{parent, base}) {
 		if old := parent.children[base]; old != nil {
@@ -189,6 +186,32 @@ func (o *Overlay) knownLocked(parent *node, base string, f *layer.Found) *node {
 	}
 	n.lookups++
 	return n
+}
+
+// numberLocked finds a number for a new node and enters it. The caller holds tableMu.
+func (o *Overlay) numberLocked(n *node) {
+	if old := o.nodes[n.id]; old != nil && o.isDeadLocked(old) {
+		// The file is gone from the disk and its number is used again before the kernel has
+		// forgotten it. The new generation tells them apart; what the kernel forgets of the
+		// old one is counted here.
+		n.gen, n.lookups = old.gen+1, old.lookups
+	} else {
+		for n.id <= fuse.FUSE_ROOT_ID || o.nodes[n.id] != nil {
+			// Another file has the number: a lower file was replaced and its number used
+			// again while upper remembers it.
+			o.altIno++
+			n.id = 1<<60 | o.altIno
+			n.ino = n.id
+		}
+	}
+	o.nodes[n.id] = n
+}
+
+// isDeadLocked says that a node is of a file that is nowhere any more. The caller holds tableMu.
+func (o *Overlay) isDeadLocked(n *node) bool {
+	o.fileMu.Lock()
+	defer o.fileMu.Unlock()
+	return n.id != fuse.FUSE_ROOT_ID && len(n.names) == 0 && !n.opened.Load() && n.file == nil
 }
 
 // matchLocked finds the node that is the file found. The caller holds tableMu.
@@ -249,9 +272,9 @@ func (o *Overlay) reapLocked(n *node) {
 		// Another request may be using the descriptors by its parent's, so they are closed
 		// when the tree is next locked.
 		n.pairMu.Lock()
-		if n.opened {
+		if n.opened.Load() {
 			o.retired = append(o.retired, n.pair.Upper, n.pair.Lower)
-			n.opened = false
+			n.opened.Store(false)
 		}
 		n.pairMu.Unlock()
 		o.closeFile(n)

@@ -231,20 +231,20 @@ func resolveAll(actions []Action, policy Policy) []Action {
 	return out
 }
 
-// sortActions orders removals first, children before parents, then the rest, parents first.
-func sortActions(actions []Action) {
-	slices.SortFunc(actions, func(a, b Action) int {
-		ra, rb := !a.Open && a.Want.Kind == Absent, !b.Open && b.Want.Kind == Absent
-		switch {
-		case ra && rb:
-			return comparePaths(b.Path, a.Path)
-		case ra:
-			return -1
-		case rb:
-			return 1
-		}
-		return comparePaths(a.Path, b.Path)
-	})
+func sortActions(actions []Action) { slices.SortFunc(actions, compareActions) }
+
+// compareActions orders removals first, children before parents, then the rest, parents first.
+func compareActions(a, b Action) int {
+	ra, rb := !a.Open && a.Want.Kind == Absent, !b.Open && b.Want.Kind == Absent
+	switch {
+	case ra && rb:
+		return comparePaths(b.Path, a.Path)
+	case ra:
+		return -1
+	case rb:
+		return 1
+	}
+	return comparePaths(a.Path, b.Path)
 }
 
 // comparePaths orders paths as a walk meets them: a directory, what is in it, its next sibling.

@@ -1,6 +1,10 @@
 package syncer
 
-import "hermesfs/fs/access"
+import (
+	"fmt"
+
+	"hermesfs/fs/access"
+)
 
 // Progress is how far an operation is.
 type Progress struct {
@@ -32,6 +36,23 @@ type Conflict struct {
 	Winner   string `json:"winner"`             // theirs or ours
 	Preimage string `json:"preimage,omitempty"` // object of the version that lost, BLAKE3
 	Beside   string `json:"beside,omitempty"`   // path at which the other version was written
+}
+
+// describe is the conflict in one line of the journal's log.
+func (c Conflict) describe() string {
+	s := c.Kind + ", " + c.Winner + " won"
+	if c.Preimage != "" {
+		s += ", the other is object " + c.Preimage
+	}
+	if c.Beside != "" {
+		s += fmt.Sprintf(", the other is %q", c.Beside)
+	}
+	return s
+}
+
+// warnConflict warns of a conflict that a policy decided.
+func (e *Engine) warnConflict(c Conflict) {
+	e.log.Warn("conflict", "path", c.Path, "kind", c.Kind, "where", c.Where, "winner", c.Winner, "preimage", c.Preimage, "beside", c.Beside)
 }
 
 // AttachReport is what Attach found.

@@ -34,27 +34,28 @@ func daemonCommand(e *env) *cli.Command {
 
 // runDaemon is the life of a daemon in the background. It only works as startDaemon starts it.
 func runDaemon(ctx context.Context, name string, leash bool, e *env) error {
-	if _, err := unix.FcntlInt(lockFD, unix.F_GETFD, 0); err != nil {
+	state, err := findStateDir(e.getenv)
+	if err != nil {
+		return err
+	}
+	p := &prepared{dir: state.mount(name)}
+	if !p.dir.isLock(lockFD) {
 		return usagef("daemon is started by 'hermesfs mount'")
 	}
+	p.lock = inheritedLock(lockFD)
+	defer p.lock.Close()
 	unix.CloseOnExec(framesFD)
 	frames := os.NewFile(framesFD, "frames")
-	p := &prepared{lock: inheritedLock(lockFD)}
-	defer p.lock.Close()
-	state, err := findStateDir(e.getenv)
-	if err == nil {
-		p.dir = state.mount(name)
-		p.cfg, err = p.dir.config()
-	}
+	out := &frameWriter{w: frames}
+	p.cfg, err = p.dir.config()
 	if err == nil {
 		p.resumed, err = p.dir.history()
 	}
-	out := &frameWriter{w: frames}
 	if err != nil {
 		out.send(lastFrame(nil, err))
 		return err
 	}
-	var leashed *os.File
+	var leashed io.Reader // nil, not a nil *os.File
 	if leash {
 		unix.CloseOnExec(leashFD)
 		leashed = os.NewFile(leashFD, "leash")

@@ -85,6 +85,13 @@ func (m mountDir) locked() bool {
 	return errors.Is(err, errLocked)
 }
 
+// isLock says whether a descriptor is open on the mount's lock file.
+func (m mountDir) isLock(fd int) bool {
+	var a, b unix.Stat_t
+	return unix.Fstat(fd, &a) == nil && unix.Stat(filepath.Join(m.path(), "lock"), &b) == nil &&
+		a.Dev == b.Dev && a.Ino == b.Ino
+}
+
 // inheritedLock is a lock that the parent took and passed on as a descriptor.
 func inheritedLock(fd uintptr) *stateLock {
 	unix.CloseOnExec(int(fd))

@@ -14,8 +14,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-
-	"github.com/urfave/cli/v2"
 )
 
 func main() {
@@ -62,9 +60,4 @@ func cutAt(args []string, sep string) (before, after []string, found bool) {
 		return args[:i], args[i+1:], true
 	}
 	return args, nil, false
-}
-
-// An action is what cli calls with the parsed command line.
-func (e *env) action(fn func(ctx context.Context, c *cli.Context) error) cli.ActionFunc {
-	return func(c *cli.Context) error { return fn(c.Context, c) }
 }

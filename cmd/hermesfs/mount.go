@@ -245,7 +245,7 @@ func takeName(ctx context.Context, o mountOptions, m mountDir, home string, poin
 	if err := ensureDir(m.path()); err != nil {
 		return nil, err
 	}
-	p.lock, err = m.lock(ctx, lockWait, func() error {
+	lock, err := m.lock(ctx, lockWait, func() error {
 		c, err := m.connect(ctx)
 		if err != nil {
 			return nil
@@ -259,9 +259,10 @@ func takeName(ctx context.Context, o mountOptions, m mountDir, home string, poin
 	}
 	defer func() {
 		if err != nil {
-			p.lock.Close()
+			lock.Close()
 		}
 	}()
+	p.lock = lock
 	if !p.fresh && old.Home != home {
 		return nil, fmt.Errorf("name %s belongs to the home %s: give this one another with --name, or 'hermesfs forget %s'",
 			m.name, quote(old.Home), m.name)

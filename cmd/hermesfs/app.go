@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 )
@@ -47,7 +48,6 @@ kept, 'hermesfs sync-back NAME' tries again; 4 stopped to ask, the message names
 		HideVersion: true, HideHelpCommand: true,
 		EnableBashCompletion:      true,
 		DisableSliceFlagSeparator: true, // globs have commas: {a,b}
-		Suggest:                   true,
 		ExitErrHandler:            func(*cli.Context, error) {},
 		OnUsageError: func(c *cli.Context, err error, _ bool) error {
 			return usagef("%w: see 'hermesfs --help'", err)
@@ -88,9 +88,44 @@ func complete(e *env, c *cli.Command, parent string) {
 
 func unknownCommand(c *cli.Context, commands []*cli.Command) error {
 	name := c.Args().First()
-	err := fmt.Sprintf("no command %s", quote(name))
-	if s := cli.SuggestCommand(commands, name); s != "" {
-		err += fmt.Sprintf(": did you mean %s?", s)
+	hint := ""
+	for _, cmd := range commands {
+		for _, n := range cmd.Names() {
+			if !cmd.Hidden && hint == "" && alike(n, name) {
+				hint = fmt.Sprintf(": did you mean %s?", n)
+			}
+		}
 	}
-	return usagef("%s: see '%s --help'", err, c.Command.HelpName)
+	path := "hermesfs"
+	if c.Command.Name != path {
+		path += " " + c.Command.Name
+	}
+	return usagef("no command %s%s: see '%s --help'", quote(name), hint, path)
+}
+
+// alike says whether one name was probably meant by the other: a beginning of it, or a letter
+// too many, too few or wrong.
+func alike(name, typed string) bool {
+	if len(typed) >= 2 && strings.HasPrefix(name, typed) {
+		return true
+	}
+	if len(name) < 3 || len(typed) < 3 {
+		return false
+	}
+	i := 0
+	for i < len(name) && i < len(typed) && name[i] == typed[i] {
+		i++
+	}
+	a, b := name[i:], typed[i:]
+	switch {
+	case len(a) == 0 && len(b) == 0:
+		return true
+	case len(a) == len(b):
+		return a[1:] == b[1:] || len(a) > 1 && a[0] == b[1] && a[1] == b[0] && a[2:] == b[2:]
+	case len(a) == len(b)+1:
+		return a[1:] == b
+	case len(b) == len(a)+1:
+		return b[1:] == a
+	}
+	return false
 }

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"hermesfs/journal"
+	syncer "hermesfs/sync"
+)
+
+// actionArgs are the arguments of any action.
+type actionArgs struct {
+	Paths        []string `json:"paths,omitempty"`
+	AllowDeletes bool     `json:"allow_deletes,omitempty"`
+	Force        bool     `json:"force,omitempty"`      // unmount
+	OnUnmount    string   `json:"on_unmount,omitempty"` // unmount
+}
+
+// needs says which part of a session an action works with.
+func needs(action string) part {
+	switch action {
+	case "journal-list", "status":
+		return partJournal
+	case "journal-show":
+		return partTree
+	}
+	return partEngine
+}
+
+// perform runs one action, see actor.
+func (s *session) perform(ctx context.Context, action string, raw json.RawMessage, progress func(any)) (any, error) {
+	var args actionArgs
+	if len(raw) > 0 {
+		if err := json.Unmarshal(raw, &args); err != nil {
+			return nil, usagef("arguments of %s: %w", action, err)
+		}
+	}
+	if fn := s.reading(action); fn != nil {
+		done, err := s.read()
+		if err != nil {
+			return nil, err
+		}
+		defer done()
+		return fn(ctx, args)
+	}
+	release, err := s.take(ctx, progress)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	return s.performLocked(ctx, action, args)
+}
+
+// reading is an action that only reads, which the journal and the layers allow beside whatever
+// runs; nil for others.
+func (s *session) reading(action string) func(context.Context, actionArgs) (any, error) {
+	switch action {
+	case "status":
+		return func(ctx context.Context, _ actionArgs) (any, error) { return s.status(ctx) }
+	case "journal-list":
+		return func(context.Context, actionArgs) (any, error) { return s.journalList() }
+	case "journal-show":
+		return func(ctx context.Context, a actionArgs) (any, error) { return s.journalShow(ctx, a.Paths) }
+	}
+	return nil
+}
+
+// performLocked runs an action that takes turns. The caller has the turn.
+func (s *session) performLocked(ctx context.Context, action string, args actionArgs) (any, error) {
+	engine, err := s.engineFor(args)
+	if err != nil {
+		return nil, err
+	}
+	switch action {
+	case "push":
+		return s.pushLocked(ctx)
+	case "pull":
+		return s.pullLocked(ctx, engine)
+	case "commit":
+		r, err := engine.Commit(ctx, syncer.CommitOptions{Paths: args.Paths})
+		return r, s.committed(r, err)
+	case "sync-back":
+		return s.syncBackLocked(ctx, engine)
+	case "diff":
+		entries, err := engine.Diff(ctx, args.Paths)
+		return diffReport{Changes: emptyNotNull(entries)}, err
+	case "discard":
+		r, err := engine.Discard(ctx, args.Paths)
+		return r, err
+	case "recover":
+		r, err := engine.Recover(ctx)
+		return r, err
+	}
+	return nil, errNoAction
+}
+
+// engineFor is the session's engine, or one that goes on where that would ask.
+func (s *session) engineFor(args actionArgs) (*syncer.Engine, error) {
+	if !args.AllowDeletes || s.options.AllowDeletes {
+		return s.engine, nil
+	}
+	o := s.options
+	o.AllowDeletes = true
+	return syncer.New(o)
+}
+
+// attachLocked meets the sandbox and keeps what was learnt of it for the next connection.
+func (s *session) attachLocked(ctx context.Context) (syncer.AttachReport, error) {
+	r, err := s.engine.Attach(ctx)
+	if err != nil {
+		return r, sandboxError(s.cfg.Backend, err)
+	}
+	if r.Probe == "" {
+		return r, nil
+	}
+	meta, err := s.journal.Meta()
+	if err == nil && meta.Probe != r.Probe {
+		err = s.journal.UpdateMeta(func(m *journal.Meta) { m.Probe = r.Probe })
+	}
+	return r, err
+}
+
+func (s *session) pushLocked(ctx context.Context) (syncer.PushReport, error) {
+	r, err := s.engine.Push(ctx)
+	if err != nil {
+		err = fmt.Errorf("push to %s: %w", quote(s.cfg.Backend), err)
+	}
+	s.remember(func(h *history, now *time.Time) {
+		h.note(r.Problems, err)
+		if err == nil {
+			h.LastPush = now
+		}
+	})
+	return r, err
+}
+
+func (s *session) pullLocked(ctx context.Context, engine *syncer.Engine) (syncer.PullReport, error) {
+	r, err := engine.Pull(ctx)
+	if err != nil {
+		err = s.hint(fmt.Errorf("pull from %s: %w", quote(s.cfg.Backend), err))
+	}
+	s.remember(func(h *history, now *time.Time) {
+		h.note(r.Problems, err)
+		if err == nil {
+			h.LastPull = now
+		}
+	})
+	return r, err
+}
+
+// hint says what to type after a sync back that did not come through.
+func (s *session) hint(err error) error {
+	if errors.Is(err, syncer.ErrIncomplete) && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("%w: everything is kept, try again with 'hermesfs sync-back %s'", err, s.dir.name)
+	}
+	var stop *syncer.StopError
+	if errors.As(err, &stop) {
+		return fmt.Errorf("%w: 'hermesfs sync-back %s %s'", err, stop.Flag, s.dir.name)
+	}
+	return err
+}
+
+// committed remembers a commit. Paths that could not be written make a sync back incomplete.
+func (s *session) committed(r syncer.CommitReport, err error) error {
+	if err == nil && len(r.Problems) > 0 {
+		err = failf(exitIncomplete, "commit to %s: %s could not be written and stay in the mount's upper layer: try again with 'hermesfs sync-back %s'",
+			quote(s.cfg.Home), count(len(r.Problems), "path"), s.dir.name)
+	} else if err != nil {
+		err = fmt.Errorf("commit to %s: %w", quote(s.cfg.Home), err)
+	}
+	s.remember(func(h *history, now *time.Time) {
+		h.note(r.Problems, err)
+		if err == nil || len(r.Applied) > 0 {
+			h.LastCommit = now
+		}
+	})
+	return err
+}
+
+func (s *session) syncBackLocked(ctx context.Context, engine *syncer.Engine) (r syncer.SyncBackReport, err error) {
+	if r.Pull, err = s.pullLocked(ctx, engine); err != nil {
+		return r, err
+	}
+	r.Commit, err = engine.Commit(ctx, syncer.CommitOptions{})
+	err = s.committed(r.Commit, err)
+	s.remember(func(h *history, _ *time.Time) {
+		h.Incomplete = err != nil
+		h.note(slices.Concat(r.Pull.Problems, r.Commit.Problems), err)
+	})
+	return r, err
+}
+
+// remember changes the mount's history and writes it. That it cannot be written is no reason
+// to fail what was done.
+func (s *session) remember(fn func(h *history, now *time.Time)) {
+	now := time.Now().UTC()
+	s.mu.Lock()
+	fn(&s.hist, &now)
+	h := s.hist
+	s.mu.Unlock()
+	if err := s.dir.setHistory(h); err != nil {
+		s.log.Warn("history not written", "error", err)
+	}
+}
+
+// note replaces what the last action came to.
+func (h *history) note(p []syncer.Problem, err error) {
+	h.Err, h.Problems = "", p
+	if err != nil {
+		h.Err = err.Error()
+	}
+}
+
+// emptyNotNull makes JSON show [] for none.
+func emptyNotNull[T any](in []T) []T {
+	if in == nil {
+		return []T{}
+	}
+	return in
+}

@@ -230,14 +230,11 @@ func (o *Overlay) linkLocked(n *node, to layer.Pair, base string, unique uint64)
 	if layer.StatAt(to.Upper, base, &st) == nil {
 		tmp = fmt.Sprintf("%s%d", newName, unique)
 	}
+	if err := o.copyUpLocked(n); err != nil {
+		return err
+	}
 	pair, old, err := o.whereLocked(n)
 	if err == nil {
-		if err := o.copyUpLocked(n); err != nil {
-			return err
-		}
-		if pair, old, err = o.whereLocked(n); err != nil {
-			return err
-		}
 		err = unix.Linkat(pair.Upper, old, to.Upper, tmp, 0)
 	} else if f := o.cached(n, false); f != nil {
 		// Made with O_TMPFILE, or unlinked: by its descriptor.

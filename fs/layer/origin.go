@@ -10,7 +10,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -166,20 +165,6 @@ func (l *originLog) clear(path string) error {
 	delete(l.byPath, path)
 	l.records++
 	return nil
-}
-
-// below lists the recorded paths in the directory dir, at any depth, sorted.
-func (l *originLog) below(dir string) []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var paths []string
-	for path := range l.byPath {
-		if strings.HasPrefix(path, dir+"/") {
-			paths = append(paths, path)
-		}
-	}
-	slices.Sort(paths)
-	return paths
 }
 
 func (l *originLog) close() error { return l.file.Close() }

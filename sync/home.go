@@ -19,6 +19,8 @@ type home struct {
 	path string
 	walk bool // openat2 is not there
 
+	noExchange bool // RENAME_EXCHANGE is not there
+
 	// The directory that was asked for last; paths come sorted.
 	lastPath string
 	last     int

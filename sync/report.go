@@ -100,6 +100,8 @@ type CommitOptions struct {
 	// Paths are what to commit, each with all below it; paths of level review only when named.
 	// Empty: everything of level write.
 	Paths []string
+
+	exact bool // Paths alone, nothing below them: a commit that was interrupted
 }
 
 // Applied is one path that a commit changed in the home.

@@ -1,0 +1,388 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"hermesfs/fs/layer"
+	"hermesfs/journal"
+)
+
+// batchSize is how many steps are recorded in the journal at once.
+const batchSize = 256
+
+// Commit takes what the upper layer changes to the home, under the home's lock, for which it
+// waits. Once the plan is in the journal it goes on to the end, whatever becomes of ctx: cancelling
+// stops only what comes before. A path that cannot be committed is a Problem and stays in upper.
+// The policy Merge is Theirs as long as no text bases are kept.
+func (e *Engine) Commit(ctx context.Context, o CommitOptions) (CommitReport, error) {
+	done, err := e.take(ctx)
+	if err != nil {
+		return CommitReport{}, err
+	}
+	defer done()
+	r, err := e.commit(ctx, o)
+	if err != nil {
+		return r, fmt.Errorf("commit: %w", err)
+	}
+	return r, nil
+}
+
+func (e *Engine) commit(ctx context.Context, o CommitOptions) (r CommitReport, err error) {
+	idle, err := e.nothingToCommit(ctx)
+	if err != nil || idle {
+		return r, err
+	}
+	h, err := openHome(e.o.Home)
+	if err != nil {
+		return r, err
+	}
+	defer h.Close()
+	lock, err := e.lock(ctx, h)
+	if err != nil {
+		return r, err
+	}
+	defer lock.Close()
+	if r.Recovered, err = e.recoverLocked(ctx, h); err != nil {
+		return r, err
+	}
+	return r, e.commitLocked(ctx, h, o, &r)
+}
+
+// nothingToCommit says whether the home need not even be locked.
+func (e *Engine) nothingToCommit(ctx context.Context) (bool, error) {
+	open, err := e.openCommits()
+	if err != nil || len(open) > 0 {
+		return false, err
+	}
+	errAny := errors.New("something")
+	err = e.o.Tree.Changes(ctx, func(layer.Change) error { return errAny })
+	if errors.Is(err, errAny) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("list changes: %w", err)
+	}
+	return true, nil
+}
+
+// committing is a commit that is being carried out.
+type committing struct {
+	e    *Engine
+	h    *home
+	r    *CommitReport
+	seq  uint64
+	jobs []*job // in the order of their steps
+	open map[int]journal.Step
+	todo []takeable
+
+	events []journal.Event
+	late   []*job // directories whose mode comes last
+
+	patience int // how often a file that is open for writing may still be looked at again
+}
+
+// takeable is a preimage that goes to the objects once its step is in the journal.
+type takeable struct {
+	j   *job
+	sum [32]byte
+}
+
+func (e *Engine) commitLocked(ctx context.Context, h *home, o CommitOptions, r *CommitReport) error {
+	todo, rest, err := e.plan(ctx, h, o, r)
+	if err != nil {
+		return err
+	}
+	// From here on there is no way back, only forward.
+	ctx = context.WithoutCancel(ctx)
+	c := &committing{e: e, h: h, r: r, jobs: todo, open: map[int]journal.Step{}, patience: openLooks}
+	if len(todo) > 0 {
+		if err := c.run(ctx); err != nil {
+			return err
+		}
+	}
+	return c.leaveUpper(ctx, append(todo, rest...))
+}
+
+// run carries the plan out, see the package comment for the order.
+func (c *committing) run(ctx context.Context) error {
+	e := c.e
+	meta, err := e.o.Journal.Meta()
+	if err != nil {
+		return fmt.Errorf("read journal: %w", err)
+	}
+	slices.SortStableFunc(c.jobs, compareJobs)
+	steps := make([]journal.Step, len(c.jobs))
+	for i, j := range c.jobs {
+		j.index, j.step = i, j.plan()
+		steps[i] = j.step
+	}
+	c.seq, err = e.o.Journal.BeginCommit(journal.Commit{
+		Mount: e.o.Name, Home: e.o.Home, StartedAt: e.clock.Now(), Open: true, Kind: "commit", Steps: len(steps),
+	}, steps)
+	if err != nil {
+		return fmt.Errorf("write journal: %w", err)
+	}
+	c.r.Seq = c.seq
+	if err := e.fail("commit-planned"); err != nil {
+		return err
+	}
+	for _, j := range c.jobs {
+		j.temp = tempName(meta.MountID, c.seq, j.index)
+	}
+	for _, phase := range []func(context.Context) error{c.makeDirs, c.stage, c.exchange} {
+		if err := phase(ctx); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(syncFS(int(c.h.file.Fd())), e.objects.sync()); err != nil {
+		return fmt.Errorf("sync: %w", err)
+	}
+	if err := e.fail("commit-synced"); err != nil {
+		return err
+	}
+	if err := e.o.Journal.EndCommit(c.seq, e.clock.Now()); err != nil {
+		return fmt.Errorf("write journal: %w", err)
+	}
+	e.log.Info("committed", "seq", c.seq, "applied", len(c.r.Applied), "conflicts", len(c.r.Conflicts), "problems", len(c.r.Problems))
+	return e.fail("commit-ended")
+}
+
+// tempName is the name of a staged file, and then of what it replaced, until that is an object. A
+// killed commit is cleaned up by it.
+func tempName(mountID string, seq uint64, index int) string {
+	if len(mountID) > 12 {
+		mountID = mountID[:12]
+	}
+	return fmt.Sprintf(".hermesfs-%s-%d-%d", strings.ReplaceAll(mountID, "/", "_"), seq, index)
+}
+
+// compareJobs puts steps in the order in which they are applied: new directories, then files,
+// what was deleted, what replaces a directory, and modes at the end.
+func compareJobs(a, b *job) int {
+	if d := a.phase() - b.phase(); d != 0 {
+		return d
+	}
+	if a.Want.Kind == Absent {
+		return comparePaths(b.Path, a.Path)
+	}
+	return comparePaths(a.Path, b.Path)
+}
+
+const (
+	phaseMkdir = iota
+	phasePut
+	phaseDelete
+	phaseRmdir // once what was in it is in the objects
+	phaseReplaceDir
+	phaseChmod
+)
+
+func (j *job) phase() int {
+	switch op := j.op(); {
+	case op == "mkdir":
+		return phaseMkdir
+	case op == "delete":
+		return phaseDelete
+	case op == "rmdir":
+		return phaseRmdir
+	case op == "chmod":
+		return phaseChmod
+	case j.host.Kind == Dir:
+		return phaseReplaceDir
+	}
+	return phasePut
+}
+
+// op is what a step does.
+func (j *job) op() string {
+	switch {
+	case j.Want.Kind == Absent && j.host.Kind == Dir:
+		return "rmdir"
+	case j.Want.Kind == Absent:
+		return "delete"
+	case j.Want.Kind == j.host.Kind && j.Want.Kind != Symlink && j.Want.sameContent(j.Ours):
+		return "chmod"
+	case j.Want.Kind == Dir:
+		return "mkdir"
+	case j.Want.Kind == Symlink:
+		return "symlink"
+	}
+	return "put"
+}
+
+// plan is the step as the journal gets it before anything happens.
+func (j *job) plan() journal.Step {
+	s := journal.Step{
+		Path: j.Path, Op: j.op(), Kind: journal.Kind(j.Want.Kind), Mode: j.Want.Mode, Target: j.Want.Target,
+		Before: journal.Before{Kind: journal.Kind(j.host.Kind), Mode: j.host.Mode, Mtime: j.host.ID.Mtime, Target: j.host.Target},
+	}
+	if j.host.Kind == File {
+		s.Before.Size = j.host.ID.Size
+	}
+	if j.Want.Kind == File {
+		s.Mtime = j.change.Mtime
+	}
+	return s
+}
+
+// record notes how far a step is; it is in the journal with the next flush.
+func (c *committing) record(j *job, result, message string) {
+	j.step.Result, j.step.Message = result, message
+	c.open[j.index] = j.step
+}
+
+// flush writes what was recorded, then lets the preimages go to the objects.
+func (c *committing) flush() error {
+	if len(c.open) > 0 {
+		if err := c.e.o.Journal.SetSteps(c.seq, c.open); err != nil {
+			return fmt.Errorf("write journal: %w", err)
+		}
+		clear(c.open)
+	}
+	if err := c.e.note(journal.Update{Events: c.events}); err != nil {
+		return err
+	}
+	c.events = c.events[:0]
+	if err := c.e.fail("commit-recorded"); err != nil {
+		return err
+	}
+	for _, t := range c.todo {
+		dir, _, err := c.h.at(t.j.Path)
+		if err == nil {
+			err = c.e.objects.take(dir, t.j.temp, t.sum)
+		}
+		if err != nil {
+			// It stays where it is under its temporary name, and the commit stays open.
+			return err
+		}
+		if err := c.e.fail("commit-taken"); err != nil {
+			return err
+		}
+	}
+	c.todo = c.todo[:0]
+	return nil
+}
+
+// failed makes a path a problem: it stays in upper.
+func (c *committing) failed(j *job, err error) {
+	c.r.Problems = append(c.r.Problems, Problem{j.Path, err.Error()})
+	c.record(j, "problem", err.Error())
+}
+
+// leaveUpper drops from upper what the home has now, children before parents. What changed in
+// upper meanwhile stays, based on what the home has.
+func (c *committing) leaveUpper(ctx context.Context, jobs []*job) error {
+	dropped := map[string]bool{}
+	var leave []*job
+	for _, j := range jobs {
+		if j.change.Path != j.Path || j.step.Result == "problem" {
+			continue // put beside, or not done
+		}
+		dropped[j.Path] = true
+		leave = append(leave, j)
+	}
+	keep := map[string]bool{} // directories with something below that stays in upper
+	err := c.e.o.Tree.Changes(ctx, func(ch layer.Change) error {
+		if !dropped[ch.Path] {
+			for dir := parentOf(ch.Path); dir != "." && !keep[dir]; dir = parentOf(dir) {
+				keep[dir] = true
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("list changes: %w", err)
+	}
+	slices.SortFunc(leave, func(a, b *job) int { return comparePaths(b.Path, a.Path) })
+	for _, j := range leave {
+		if err := c.settleOurs(j); err != nil {
+			c.r.Problems = append(c.r.Problems, Problem{j.Path, err.Error()})
+			continue
+		}
+		if keep[j.Path] && j.host.Kind != Absent {
+			continue
+		}
+		was := j.change.Identity
+		if j.change.Kind == 0 {
+			was = layer.Identity{}
+		}
+		switch err := c.e.o.Tree.Drop(j.Path, was); {
+		case err == nil:
+			delete(c.e.rebased, j.Path)
+		case errors.Is(err, layer.ErrChanged):
+			c.rebase(j)
+		default:
+			c.r.Problems = append(c.r.Problems, Problem{j.Path, err.Error()})
+		}
+	}
+	if err := c.flush(); err != nil {
+		return err
+	}
+	return c.e.fail("commit-dropped")
+}
+
+// settleOurs reports a path at which the home's version stays, and keeps the one that lost.
+func (c *committing) settleOurs(j *job) error {
+	if j.ChangesOurs() {
+		return nil
+	}
+	if j.Clash == EditDelete {
+		c.kept(j)
+	}
+	if !j.wasOpen {
+		return nil
+	}
+	conflict := Conflict{Path: j.Path, Kind: string(j.Clash), Where: "home", Winner: string(Ours)}
+	switch {
+	case j.Path != j.Root && j.Theirs.Kind == Absent:
+		return nil
+	case j.policy == Both:
+		conflict.Beside = j.beside
+	case j.Theirs.Kind == File:
+		f, _, err := c.e.o.Tree.OpenFile(j.Path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		sum, _, err := c.e.objects.Put(f)
+		if err != nil {
+			return err
+		}
+		conflict.Preimage = ObjectName(sum)
+	}
+	c.conflict(j, conflict)
+	return nil
+}
+
+// conflict reports a conflict and notes it in the log.
+func (c *committing) conflict(j *job, conflict Conflict) {
+	c.r.Conflicts = append(c.r.Conflicts, conflict)
+	c.e.warnConflict(conflict)
+	c.log(j.Path, "conflict", conflict.describe())
+}
+
+func (c *committing) log(path, what, detail string) {
+	c.events = append(c.events, journal.Event{At: c.e.clock.Now(), Path: path, What: what, Detail: detail})
+}
+
+func (c *committing) kept(j *job) {
+	c.r.Kept = append(c.r.Kept, j.Path)
+	c.e.log.Info("deleted on one side and changed on the other: the change stays", "path", j.Path)
+}
+
+// rebase remembers what the home has, for a path that changed in upper while it was committed.
+func (c *committing) rebase(j *job) {
+	host, err := c.h.lstat(j.Path)
+	if err != nil {
+		return
+	}
+	o := layer.Origin{Kind: layer.Kind(host.Kind), Mode: host.Mode, Identity: host.ID}
+	if j.Want.Kind == File && j.step.SHA256 != [32]byte{} {
+		o.SHA256 = j.step.SHA256
+	}
+	c.e.rebased[j.Path] = o
+}

@@ -1,0 +1,407 @@
+package syncer
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	iofs "io/fs"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"hermesfs/backends"
+	"hermesfs/fs/access"
+	"hermesfs/fs/layer"
+	"hermesfs/journal"
+)
+
+// A rig is one home, one sandbox and one mount's state, all real, with an Engine over them.
+type rig struct {
+	t       *testing.T
+	home    string // the lower directory
+	far     string // the home in the sandbox
+	state   string // upper, work, journal, objects
+	options Options
+
+	access  access.Options
+	stack   *layer.Stack
+	journal *journal.Journal
+	sandbox *faulty
+	clock   *fakeClock
+	log     *logBuffer
+	*Engine
+}
+
+// newRig makes a rig with the preset "all" and files in the home; it is not attached yet.
+func newRig(t *testing.T, files tree, change ...func(*rig)) *rig {
+	t.Helper()
+	dir := t.TempDir()
+	r := &rig{
+		t: t, home: filepath.Join(dir, "home"), far: filepath.Join(dir, "far", ".hermes"), state: filepath.Join(dir, "state"),
+		access: access.Options{Preset: "all"},
+		clock:  &fakeClock{now: time.Now()}, log: &logBuffer{},
+	}
+	must(t, os.MkdirAll(r.home, 0o755))
+	must(t, os.MkdirAll(filepath.Dir(r.far), 0o755))
+	must(t, os.MkdirAll(r.state, 0o700))
+	files.write(t, r.home)
+	r.options = Options{Name: "one", SandboxURL: "dir:" + filepath.Dir(r.far)}
+	for _, f := range change {
+		f(r)
+	}
+	r.open()
+	t.Cleanup(r.close)
+	return r
+}
+
+// open opens the mount's state, as a mount does.
+func (r *rig) open() {
+	r.t.Helper()
+	policy, err := access.New(r.access)
+	must(r.t, err)
+	r.stack, err = layer.Open(layer.Options{
+		Lower: r.home, Upper: filepath.Join(r.state, "upper"), Work: filepath.Join(r.state, "work"), Policy: policy,
+	})
+	must(r.t, err)
+	r.journal, err = journal.Open(filepath.Join(r.state, "journal.db"), journal.Options{})
+	must(r.t, err)
+	must(r.t, r.journal.UpdateMeta(func(m *journal.Meta) { m.Mount, m.MountID = "one", "0123456789abcdef" }))
+	o := r.options
+	o.Home, o.Tree, o.Journal, o.Objects, o.Policy = r.home, r.stack, r.journal, filepath.Join(r.state, "objects"), policy
+	o.Clock, o.Log = r.clock, slog.New(slog.NewTextHandler(r.log, nil))
+	if r.sandbox == nil {
+		r.sandbox = &faulty{Sandbox: newSandbox(r.t, filepath.Dir(r.far))}
+	}
+	if o.SandboxURL != "" {
+		o.Sandbox = r.sandbox
+	}
+	r.Engine, err = New(o)
+	must(r.t, err)
+}
+
+func (r *rig) close() {
+	must(r.t, r.stack.Close())
+	must(r.t, r.journal.Close())
+}
+
+// remount ends this mount and starts it again.
+func (r *rig) remount() {
+	r.t.Helper()
+	r.close()
+	r.open()
+}
+
+// start attaches and pushes.
+func (r *rig) start() {
+	r.t.Helper()
+	_, err := r.Attach(ctx)
+	must(r.t, err)
+	r.push()
+}
+
+func (r *rig) push() PushReport {
+	r.t.Helper()
+	report, err := r.Push(ctx)
+	must(r.t, err)
+	return report
+}
+
+func (r *rig) pull() PullReport {
+	r.t.Helper()
+	report, err := r.Pull(ctx)
+	must(r.t, err)
+	return report
+}
+
+func (r *rig) commit(paths ...string) CommitReport {
+	r.t.Helper()
+	report, err := r.Commit(ctx, CommitOptions{Paths: paths})
+	must(r.t, err)
+	return report
+}
+
+func (r *rig) syncBack() SyncBackReport {
+	r.t.Helper()
+	report, err := r.SyncBack(ctx)
+	must(r.t, err)
+	return report
+}
+
+// put writes a file of the mount, as a local process would.
+func (r *rig) put(path, content string, mode uint32) {
+	r.t.Helper()
+	st, err := r.stack.Stage()
+	must(r.t, err)
+	_, err = st.Write([]byte(content))
+	must(r.t, err)
+	must(r.t, r.stack.Put(layer.Put{Path: path, Kind: layer.File, Mode: mode, Mtime: time.Now().UnixNano(), Staged: st}))
+}
+
+func (r *rig) remove(path string) {
+	r.t.Helper()
+	must(r.t, r.stack.Remove(path, nil))
+}
+
+// object reads a preimage.
+func (r *rig) object(name string) string {
+	r.t.Helper()
+	if len(name) != 64 {
+		r.t.Fatalf("%q is not an object", name)
+	}
+	b, err := os.ReadFile(filepath.Join(r.state, "objects", name[:2], name[2:]))
+	must(r.t, err)
+	return string(b)
+}
+
+// objects lists the content of all preimages.
+func (r *rig) allObjects() []string {
+	r.t.Helper()
+	var out []string
+	must(r.t, filepath.WalkDir(filepath.Join(r.state, "objects"), func(p string, d iofs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(p)
+		out = append(out, string(b))
+		return err
+	}))
+	return out
+}
+
+// wantHome compares the home with what it should be, and that nothing of hermesfs was left in it.
+func (r *rig) wantHome(want tree) { r.t.Helper(); wantTree(r.t, "home", r.home, want) }
+
+// wantFar compares the sandbox.
+func (r *rig) wantFar(want tree) { r.t.Helper(); wantTree(r.t, "sandbox", r.far, want) }
+
+func wantTree(t *testing.T, what, dir string, want tree) {
+	t.Helper()
+	got := readTree(t, dir)
+	delete(got, ".sync.lock")
+	delete(got, ".hermesfs/")
+	for p := range got {
+		if strings.HasPrefix(p, ".hermesfs/") {
+			delete(got, p)
+		}
+	}
+	for p := range want {
+		for d := filepath.Dir(strings.TrimSuffix(p, "/")); d != "."; d = filepath.Dir(d) {
+			if _, ok := want[d+"/"]; !ok {
+				if _, there := got[d+"/"]; there {
+					delete(got, d+"/") // implied
+				}
+			}
+		}
+	}
+	for _, p := range slices.Sorted(maps.Keys(got)) {
+		if w, ok := want[p]; !ok {
+			t.Errorf("%s has %q = %q, which it should not", what, p, got[p])
+		} else if w != got[p] {
+			t.Errorf("%s has %q = %q, want %q", what, p, got[p], w)
+		}
+	}
+	for _, p := range slices.Sorted(maps.Keys(want)) {
+		if _, ok := got[p]; !ok {
+			t.Errorf("%s lacks %q", what, p)
+		}
+	}
+}
+
+// A tree is files by path: the value is the content, with "|0755" behind it where the mode is not
+// 0644; a path that ends in / is a directory, a value that begins with -> a symlink.
+type tree map[string]string
+
+func (tr tree) write(t *testing.T, dir string) {
+	t.Helper()
+	for _, p := range slices.Sorted(maps.Keys(tr)) {
+		v, full := tr[p], filepath.Join(dir, p)
+		must(t, os.MkdirAll(filepath.Dir(full), 0o755))
+		if strings.HasSuffix(p, "/") {
+			must(t, os.MkdirAll(full, 0o755))
+			continue
+		}
+		if target, ok := strings.CutPrefix(v, "->"); ok {
+			_ = os.Remove(full)
+			must(t, os.Symlink(target, full))
+			continue
+		}
+		mode := os.FileMode(0o644)
+		if i := strings.LastIndexByte(v, '|'); i >= 0 {
+			var m uint32
+			_, err := fmt.Sscanf(v[i+1:], "%o", &m)
+			must(t, err)
+			v, mode = v[:i], os.FileMode(m)
+		}
+		must(t, os.WriteFile(full, []byte(v), 0o600))
+		must(t, os.Chmod(full, mode))
+	}
+}
+
+func readTree(t *testing.T, dir string) tree {
+	t.Helper()
+	out := tree{}
+	must(t, filepath.WalkDir(dir, func(full string, d iofs.DirEntry, err error) error {
+		if err != nil || full == dir {
+			return err
+		}
+		p, _ := filepath.Rel(dir, full)
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		switch {
+		case d.IsDir():
+			out[p+"/"] = ""
+		case info.Mode()&os.ModeSymlink != 0:
+			target, err := os.Readlink(full)
+			out[p] = "->" + target
+			return err
+		case info.Mode().IsRegular():
+			b, err := os.ReadFile(full)
+			if err != nil {
+				return err
+			}
+			out[p] = string(b)
+			if m := info.Mode().Perm(); m != 0o644 {
+				out[p] += fmt.Sprintf("|%04o", m)
+			}
+		default:
+			out[p] = info.Mode().Type().String()
+		}
+		return nil
+	}))
+	return out
+}
+
+// faulty is a Sandbox whose calls can be made to fail.
+type faulty struct {
+	Sandbox
+	mu    sync.Mutex
+	calls []string
+	fail  func(op string) error // before the call
+}
+
+func (f *faulty) call(op string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls = append(f.calls, op)
+	if f.fail == nil {
+		return nil
+	}
+	return f.fail(op)
+}
+
+func (f *faulty) count(op string) (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, c := range f.calls {
+		if c == op {
+			n++
+		}
+	}
+	return n
+}
+
+func (f *faulty) Manifest(ctx context.Context, scope backends.Scope, fn func(backends.Entry) error) ([]backends.Problem, error) {
+	if err := f.call("manifest"); err != nil {
+		return nil, err
+	}
+	return f.Sandbox.Manifest(ctx, scope, fn)
+}
+
+func (f *faulty) Push(ctx context.Context, b *backends.Batch) (*backends.PushResult, error) {
+	if err := f.call("push"); err != nil {
+		return nil, err
+	}
+	return f.Sandbox.Push(ctx, b)
+}
+
+func (f *faulty) Hash(ctx context.Context, paths []string) (map[string][32]byte, error) {
+	if err := f.call("hash"); err != nil {
+		return nil, err
+	}
+	return f.Sandbox.Hash(ctx, paths)
+}
+
+// fakeClock does not wait.
+type fakeClock struct {
+	mu     sync.Mutex
+	now    time.Time
+	slept  []time.Duration
+	onWait func()
+}
+
+func (c *fakeClock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *fakeClock) Sleep(ctx context.Context, d time.Duration) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.slept = append(c.slept, d)
+	c.now = c.now.Add(d)
+	if c.onWait != nil {
+		c.onWait()
+	}
+	return ctx.Err()
+}
+
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) has(parts ...string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for line := range strings.SplitSeq(l.b.String(), "\n") {
+		all := true
+		for _, p := range parts {
+			all = all && strings.Contains(line, p)
+		}
+		if all {
+			return true
+		}
+	}
+	return false
+}
+
+var ctx = context.Background()
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func sha(s string) [32]byte { return sha256.Sum256([]byte(s)) }
+
+func statOf(t *testing.T, path string) unix.Stat_t {
+	t.Helper()
+	var st unix.Stat_t
+	must(t, unix.Lstat(path, &st))
+	return st
+}
+
+func transient(what string) error {
+	return &backends.TransportError{Op: what, Err: errors.New("connection lost")}
+}

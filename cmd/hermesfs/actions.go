@@ -188,7 +188,7 @@ func (s *session) syncBackLocked(ctx context.Context, engine *syncer.Engine) (r 
 	r.Commit, err = engine.Commit(ctx, syncer.CommitOptions{})
 	err = s.committed(r.Commit, err)
 	s.remember(func(h *history, _ *time.Time) {
-		h.Incomplete = err != nil
+		h.Incomplete = err != nil || s.serving
 		h.note(slices.Concat(r.Pull.Problems, r.Commit.Problems), err)
 	})
 	return r, err
@@ -209,6 +209,9 @@ func (s *session) remember(fn func(h *history, now *time.Time)) {
 
 // note replaces what the last action came to.
 func (h *history) note(p []syncer.Problem, err error) {
+	if errors.Is(err, context.Canceled) || errors.As(err, new(*signalError)) {
+		return // that was asked for, and says nothing
+	}
 	h.Err, h.Problems = "", p
 	if err != nil {
 		h.Err = err.Error()

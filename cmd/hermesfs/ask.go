@@ -31,19 +31,34 @@ func find(e *env, arg string) (mountDir, mountConfig, error) {
 	if err != nil {
 		return mountDir{}, mountConfig{}, err
 	}
-	path := resolvedOr(arg)
+	if m, cfg, ok := state.at(resolvedOr(arg)); ok {
+		return m, cfg, nil
+	}
 	names := []string{}
 	for _, m := range dirs {
-		cfg, err := m.config()
-		if err != nil {
-			continue
-		}
-		if cfg.Mountpoint == path {
-			return m, cfg, nil
-		}
 		names = append(names, m.name)
 	}
 	return mountDir{}, mountConfig{}, noSuchMount(arg, names)
+}
+
+// at finds the mount at a resolved mountpoint. Of several that were mounted there it is the one
+// that is not stopped, else the first by name.
+func (s stateDir) at(path string) (found mountDir, cfg mountConfig, ok bool) {
+	dirs, _ := s.list()
+	for _, m := range dirs {
+		c, err := m.config()
+		if err != nil || c.Mountpoint != path {
+			continue
+		}
+		live := m.locked()
+		if !ok || live {
+			found, cfg, ok = m, c, true
+		}
+		if live {
+			break
+		}
+	}
+	return found, cfg, ok
 }
 
 func noSuchMount(arg string, names []string) error {

@@ -77,7 +77,7 @@ func (f *frameWriter) send(fr frame) {
 }
 
 // errNoAnswer is a daemon that ended before its last frame.
-var errNoAnswer = errors.New("the daemon ended without an answer")
+var errNoAnswer = errors.New("no answer")
 
 // readFrames calls progress for each progress frame and returns the result of the last one.
 func readFrames(r io.Reader, progress func(json.RawMessage)) (json.RawMessage, error) {

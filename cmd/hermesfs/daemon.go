@@ -181,6 +181,7 @@ func (d *daemon) start(ctx context.Context, progress func(any)) (r mountReport, 
 		return r, mountError(d.cfg, err)
 	}
 	d.tree.use(d.overlay)
+	d.serving = true
 	go func() {
 		d.overlay.Wait()
 		close(d.gone)

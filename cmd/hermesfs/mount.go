@@ -106,10 +106,24 @@ func runMount(ctx context.Context, o mountOptions, e *env) error {
 	d, r, err := startDaemon(ctx, e, p, false, bar.show)
 	bar.clear()
 	if err != nil {
+		p.forgetFailed(err)
 		return err
 	}
 	d.release()
 	return printMount(e, o.json, r)
+}
+
+// forgetFailed removes the state of a new mount that failed before the sandbox was met, so that
+// nothing of it is left. The log stays where the error refers to it.
+func (p *prepared) forgetFailed(why error) {
+	h, err := p.dir.history()
+	if err != nil || !p.fresh || h.Incomplete || errors.Is(why, errNoAnswer) {
+		return
+	}
+	if lock, err := p.dir.tryLock(); err == nil {
+		defer lock.Close()
+		p.dir.remove() //nolint:errcheck // then list shows it, stopped
+	}
 }
 
 // printMount is the one line that says where the mount is and what the sandbox got.
@@ -225,13 +239,8 @@ func validDisposition(s string) error {
 
 // mountedAt names the mount of ours that is at a path, "" when none is known.
 func (s stateDir) mountedAt(path string) string {
-	dirs, _ := s.list()
-	for _, m := range dirs {
-		if cfg, err := m.config(); err == nil && cfg.Mountpoint == path {
-			return m.name
-		}
-	}
-	return ""
+	m, _, _ := s.at(path)
+	return m.name
 }
 
 // takeName locks a mount's name, refuses what does not fit the state it has, takes a dead mount

@@ -61,6 +61,7 @@ func runRun(ctx context.Context, o mountOptions, command []string, e *env) error
 	d, report, err := startDaemon(ctx, e, p, true, bar.show)
 	bar.clear()
 	if err != nil {
+		p.forgetFailed(err)
 		return err
 	}
 	for _, w := range report.Warnings {

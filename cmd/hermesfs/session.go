@@ -31,6 +31,7 @@ type session struct {
 	sandbox *shell.Sandbox // nil: none
 	engine  *syncer.Engine
 	options syncer.Options // of engine
+	serving bool           // mounted: the sandbox goes on; changed only by who has the turn
 
 	turn chan struct{} // holds one token: an action takes it, so that they take turns
 

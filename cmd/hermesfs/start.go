@@ -56,10 +56,10 @@ func startDaemon(ctx context.Context, e *env, p *prepared, leash bool, progress 
 	if d.leash != nil {
 		d.leash.Close()
 	}
-	state := d.cmd.Wait()
+	d.cmd.Wait() //nolint:errcheck // ProcessState tells
 	if errors.Is(err, errNoAnswer) {
-		err = fmt.Errorf("the daemon of %s ended before the mount was ready (%w)%s: see %s",
-			p.dir.name, state, lastLine(p.dir.log()), quote(p.dir.log()))
+		err = fmt.Errorf("%w: the daemon of %s ended before the mount was ready (%s)%s: see %s",
+			errNoAnswer, p.dir.name, d.cmd.ProcessState, lastLine(p.dir.log()), quote(p.dir.log()))
 	}
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)

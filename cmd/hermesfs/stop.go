@@ -55,6 +55,7 @@ func (d *daemon) stop(r stopRequest) (unmountReport, error) {
 	if report.Users, err = d.takeOff(r.args.Force); err != nil {
 		return report, err
 	}
+	d.serving = false
 	engine, err := d.engineFor(r.args)
 	if err == nil {
 		report.SyncBack, err = d.syncBackLocked(ctx, engine)

@@ -167,8 +167,8 @@ func (s *session) hint(err error) error {
 // committed remembers a commit. Paths that could not be written make a sync back incomplete.
 func (s *session) committed(r syncer.CommitReport, err error) error {
 	if err == nil && len(r.Problems) > 0 {
-		err = failf(exitIncomplete, "commit to %s: %s could not be written and stay in the mount's upper layer: try again with 'hermesfs sync-back %s'",
-			quote(s.cfg.Home), count(len(r.Problems), "path"), s.dir.name)
+		err = failf(exitIncomplete, "commit to %s: %s could not be written and %s in the mount's upper layer: try again with 'hermesfs sync-back %s'",
+			quote(s.cfg.Home), count(len(r.Problems), "path"), number(len(r.Problems), "stays", "stay"), s.dir.name)
 	} else if err != nil {
 		err = fmt.Errorf("commit to %s: %w", quote(s.cfg.Home), err)
 	}

@@ -85,8 +85,8 @@ func (m mountDir) mayForget(ctx context.Context, e *env, cfg mountConfig, force 
 		return 0, failf(exitAsk, "%s cannot be looked into (%w): 'hermesfs forget --force %s' removes it unseen", m.name, err, m.name)
 	}
 	if n > 0 {
-		return 0, failf(exitAsk, "%s has %s that are not in the home: see 'hermesfs diff %s'; 'hermesfs forget --force %s' drops them",
-			m.name, count(n, "change"), m.name, m.name)
+		return 0, failf(exitAsk, "%s has %s that %s not in the home: see 'hermesfs diff %s'; 'hermesfs forget --force %s' drops %s",
+			m.name, count(n, "change"), number(n, "is", "are"), m.name, m.name, number(n, "it", "them"))
 	}
 	h, err := m.history()
 	if err == nil && h.Incomplete && cfg.Backend != noBackend {

@@ -86,3 +86,11 @@ func count(n int, what string) string {
 	}
 	return fmt.Sprintf("%d %ss", n, what)
 }
+
+// number chooses a word by a number.
+func number(n int, one, more string) string {
+	if n == 1 {
+		return one
+	}
+	return more
+}

@@ -194,8 +194,8 @@ func (p *prepared) forgetRun(ctx context.Context, e *env) error {
 		return err
 	}
 	if n > 0 {
-		e.say("%s: %s did not go home and are kept: 'hermesfs diff %s'; 'hermesfs forget --force %s' drops them",
-			p.dir.name, count(n, "change"), p.dir.name, p.dir.name)
+		e.say("%s: kept %s that did not go home: see 'hermesfs diff %s'; 'hermesfs forget --force %s' drops %s",
+			p.dir.name, count(n, "change"), p.dir.name, p.dir.name, number(n, "it", "them"))
 		return nil
 	}
 	return p.dir.remove()

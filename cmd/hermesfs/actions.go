@@ -131,7 +131,7 @@ func (s *session) pushLocked(ctx context.Context) (syncer.PushReport, error) {
 	}
 	s.remember(func(h *history, now *time.Time) {
 		h.note(r.Problems, err)
-		if err == nil {
+		if err == nil && s.sandbox != nil {
 			h.LastPush = now
 		}
 	})
@@ -145,7 +145,7 @@ func (s *session) pullLocked(ctx context.Context, engine *syncer.Engine) (syncer
 	}
 	s.remember(func(h *history, now *time.Time) {
 		h.note(r.Problems, err)
-		if err == nil {
+		if err == nil && s.sandbox != nil {
 			h.LastPull = now
 		}
 	})
@@ -174,7 +174,7 @@ func (s *session) committed(r syncer.CommitReport, err error) error {
 	}
 	s.remember(func(h *history, now *time.Time) {
 		h.note(r.Problems, err)
-		if err == nil || len(r.Applied) > 0 {
+		if len(r.Applied) > 0 {
 			h.LastCommit = now
 		}
 	})

@@ -78,8 +78,11 @@ func complete(e *env, c *cli.Command, parent string) {
 	c.OnUsageError = func(_ *cli.Context, err error, _ bool) error {
 		return usagef("%s: %w: see '%s --help'", c.Name, err, path)
 	}
-	if c.BashComplete == nil && len(c.Subcommands) == 0 {
-		c.BashComplete = completeNames(e)
+	if len(c.Subcommands) == 0 {
+		c.UsageText = strings.TrimSpace(path + " [FLAGS] " + c.ArgsUsage)
+		if c.BashComplete == nil {
+			c.BashComplete = completeNames(e)
+		}
 	}
 	for _, sub := range c.Subcommands {
 		complete(e, sub, path)

@@ -35,7 +35,7 @@ func lastFrame(result any, err error) frame {
 		f.Result = b
 	}
 	if err != nil {
-		f.Error, f.Exit = err.Error(), codeOf(err)
+		f.Error, f.Exit = oneLine(err), codeOf(err)
 	}
 	return f
 }

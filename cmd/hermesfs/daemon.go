@@ -100,6 +100,10 @@ type daemon struct {
 	stops   chan stopRequest // unmount requests
 	gone    chan struct{}    // closed when the overlay is unmounted, by whomever
 	ended   chan struct{}    // closed when the daemon takes no more requests
+
+	stopStart context.CancelCauseFunc // ends a start that is under way
+	server    *http.Server            // nil before the mount answers
+	served    chan error              // of server
 }
 
 // A stopRequest asks the daemon to unmount; it is answered on done.
@@ -125,29 +129,43 @@ func newDaemon(p *prepared, log *slog.Logger) *daemon {
 // live mounts, says so by ready (exactly once), serves until the end is asked for, and syncs
 // back. Its error is of the start or of the sync back.
 func (d *daemon) live(ctx context.Context, leash io.Reader, progress func(any), ready func(mountReport, error)) error {
-	r, err := d.start(ctx, progress)
+	defer d.shutdown() // after ended: who waits for it is answered first
+	defer close(d.ended)
+	starting, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	d.stopStart = cancel
+	r, err := d.start(starting, progress)
 	if err != nil {
+		if errors.Is(context.Cause(starting), errStopped) {
+			err = failf(exitFailed, "mount %s: %w", d.dir.name, errStopped)
+		}
 		d.log.Error("mount failed", "error", err)
-		err = errors.Join(err, d.abandon())
-		ready(r, err)
-		return err
-	}
-	server, err := d.serveControl()
-	if err != nil {
 		err = errors.Join(err, d.abandon())
 		ready(r, err)
 		return err
 	}
 	d.log.Info("mounted", "home", d.cfg.Home, "mountpoint", d.cfg.Mountpoint, "backend", d.cfg.Backend)
 	ready(r, nil)
-	err = d.serve(ctx, leash)
-	// Answers that are being written are finished.
-	bounded, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	if serr := server(bounded); serr != nil {
-		d.log.Warn("control socket", "error", serr)
+	return d.serve(ctx, leash)
+}
+
+// errStopped: an unmount came before the first push was done.
+var errStopped = errors.New("unmounted before the first push was done")
+
+// shutdown ends the control socket; answers that are being written are finished.
+func (d *daemon) shutdown() {
+	if d.server == nil {
+		return
 	}
-	return err
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	err := d.server.Shutdown(ctx)
+	if serr := <-d.served; !errors.Is(serr, http.ErrServerClosed) {
+		err = errors.Join(err, serr)
+	}
+	if err != nil {
+		d.log.Warn("control socket", "error", err)
+	}
 }
 
 // start does everything up to the first push.
@@ -157,8 +175,11 @@ func (d *daemon) start(ctx context.Context, progress func(any)) (r mountReport, 
 		return r, err
 	}
 	d.session = s
-	d.watchProgress(progress)
-	defer d.watchProgress(nil)
+	release, err := d.take(ctx, progress)
+	if err != nil {
+		return r, err
+	}
+	defer release()
 	r = mountReport{
 		Name: d.dir.name, Home: d.cfg.Home, Mountpoint: d.cfg.Mountpoint, Backend: d.cfg.Backend,
 		PID: os.Getpid(), Resumed: !d.fresh,
@@ -186,6 +207,10 @@ func (d *daemon) start(ctx context.Context, progress func(any)) (r mountReport, 
 		d.overlay.Wait()
 		close(d.gone)
 	}()
+	// From here on others may ask: for the status, and to give up.
+	if err = d.serveControl(); err != nil {
+		return r, err
+	}
 	r.Push, err = d.pushLocked(ctx)
 	return r, err
 }
@@ -219,33 +244,31 @@ func (d *daemon) abandon() error {
 	if d.engine == nil {
 		return errors.Join(errs...)
 	}
+	release, err := d.take(context.Background(), nil)
+	if err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	defer release()
 	bounded, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	return errors.Join(append(errs, d.close(bounded, backends.Keep))...)
 }
 
-// serveControl starts the control socket; the caller calls what it returns to end it.
-func (d *daemon) serveControl() (shutdown func(context.Context) error, err error) {
+// serveControl starts the control socket.
+func (d *daemon) serveControl() error {
 	l, err := d.dir.listen()
 	if err != nil {
-		return nil, err
-	}
-	server := &http.Server{Handler: controlHandler(d), ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelWarn)}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(l) }()
-	return func(ctx context.Context) error {
-		err := server.Shutdown(ctx)
-		if serr := <-served; !errors.Is(serr, http.ErrServerClosed) {
-			err = errors.Join(err, serr)
-		}
 		return err
-	}, nil
+	}
+	d.server = &http.Server{Handler: controlHandler(d), ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelWarn)}
+	d.served = make(chan error, 1)
+	go func() { d.served <- d.server.Serve(l) }()
+	return nil
 }
 
 // serve runs the background work until the end is asked for: by a request, a signal, the end of
 // the leash or an unmount from outside. Then it syncs back.
 func (d *daemon) serve(ctx context.Context, leash io.Reader) error {
-	defer close(d.ended)
 	onLeash := leashEnd(leash)
 	for {
 		request := d.untilStop(ctx, onLeash)

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 )
 
 func main() {
@@ -47,12 +48,15 @@ func printError(e *env, err error, code int) {
 		b, _ := json.Marshal(struct {
 			Error string `json:"error"`
 			Exit  int    `json:"exit"`
-		}{err.Error(), code})
+		}{oneLine(err), code})
 		fmt.Fprintf(e.err, "%s\n", b)
 		return
 	}
-	e.say("%s", err)
+	e.say("%s", oneLine(err))
 }
+
+// oneLine is the text of an error, also of joined ones, in one line.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 // cutAt splits args around the first occurrence of sep.
 func cutAt(args []string, sep string) (before, after []string, found bool) {

@@ -72,7 +72,7 @@ Rules: GLOB=none|read|review|write, the last that matches wins, after the preset
 // mountFlags are common to mount and run.
 func mountFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "backend", Usage: "`URL` of the sandbox: " + schemes, DefaultText: "none"},
+		&cli.StringFlag{Name: "backend", Usage: "`URL` of the sandbox: none, dir:PATH or ssh://USER@HOST:PORT/HOME", DefaultText: "none"},
 		&cli.StringFlag{Name: "name", Usage: "`NAME` of the mount", DefaultText: "base of MOUNTPOINT"},
 		&cli.StringFlag{Name: "preset", Usage: "access preset: hermes or all", DefaultText: "hermes"},
 		&cli.StringSliceFlag{Name: "rule", Usage: "access rule `GLOB=LEVEL`, may be repeated"},

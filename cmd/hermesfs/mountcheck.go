@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	iofs "io/fs"
@@ -177,10 +178,20 @@ func checkFUSE() error {
 
 // condition says whether a mount is mounted, stopped or dead, without touching the mountpoint.
 func (m mountDir) condition(cfg mountConfig) string {
-	if m.locked() && ourMountAt(cfg.Mountpoint) {
+	if m.locked() && (ourMountAt(cfg.Mountpoint) || m.answers()) {
 		return stateMounted
 	}
 	return m.unattended(cfg)
+}
+
+// answers says whether a daemon listens; also one whose mount was detached from outside.
+func (m mountDir) answers() bool {
+	c, err := m.dial(context.Background())
+	if err != nil {
+		return false
+	}
+	c.Close()
+	return true
 }
 
 // unattended is condition while no daemon has the lock: what is mounted then has none.

@@ -27,11 +27,12 @@ type unmountReport struct {
 // requestStop hands an unmount request to the daemon's main loop and waits for the answer.
 // Once it was taken the client may go: the sync back is finished without it.
 func (d *daemon) requestStop(ctx context.Context, args actionArgs, progress func(any)) (unmountReport, error) {
+	d.stopStart(errStopped) // a start that is over does not notice
 	r := stopRequest{args: args, progress: progress, done: make(chan stopAnswer, 1)}
 	select {
 	case d.stops <- r:
-	case <-d.ended:
-		return unmountReport{}, fmt.Errorf("%s is being unmounted already", d.dir.name)
+	case <-d.ended: // given up, or another request came first
+		return d.unmountReport(), nil
 	case <-ctx.Done():
 		return unmountReport{}, context.Cause(ctx)
 	}
@@ -39,12 +40,16 @@ func (d *daemon) requestStop(ctx context.Context, args actionArgs, progress func
 	return a.report, a.err
 }
 
+func (d *daemon) unmountReport() unmountReport {
+	return unmountReport{
+		Name: d.dir.name, Home: d.cfg.Home, Mountpoint: d.cfg.Mountpoint, Backend: d.cfg.Backend,
+	}
+}
+
 // stop unmounts and syncs back. It returns errStillMounted when the mount is busy: then nothing
 // was changed and the daemon goes on. Everything else is the end.
 func (d *daemon) stop(r stopRequest) (unmountReport, error) {
-	report := unmountReport{
-		Name: d.dir.name, Home: d.cfg.Home, Mountpoint: d.cfg.Mountpoint, Backend: d.cfg.Backend,
-	}
+	report := d.unmountReport()
 	// Whatever asked for the end, what follows is finished.
 	ctx := context.Background()
 	release, err := d.take(ctx, r.progress)
@@ -84,8 +89,16 @@ func (d *daemon) takeOff(force bool) ([]user, error) {
 		return nil, nil
 	default:
 	}
-	at, _ := mountAt(d.cfg.Mountpoint)
-	err := d.overlay.Unmount()
+	at, err := mountAt(d.cfg.Mountpoint)
+	if err != nil {
+		return nil, errors.Join(errStillMounted, err)
+	}
+	if at == nil || !at.ours() {
+		// Detached from outside, and still in use: to wait for its users could be for ever.
+		d.log.Warn("was detached from outside")
+		return nil, nil
+	}
+	err = d.overlay.Unmount()
 	if err == nil {
 		d.tree.use(d.stack)
 		return nil, nil
@@ -98,10 +111,7 @@ func (d *daemon) takeOff(force bool) ([]user, error) {
 		default:
 		}
 	}
-	var users []user
-	if at != nil {
-		users = usersOf(at)
-	}
+	users := usersOf(at)
 	if !force {
 		return users, busyError(d.dir.name, d.cfg.Mountpoint, users, err)
 	}

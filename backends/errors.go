@@ -70,3 +70,31 @@ func IsTransient(err error) bool {
 	var te *TransportError
 	return errors.As(err, &te)
 }
+
+// ErrNoHome means that the sandbox has no home: it was removed, or never claimed.
+var ErrNoHome = errors.New("the sandbox has no home")
+
+// A LimitError is a sandbox that sends more than Limits allow. Another attempt would end the
+// same way.
+type LimitError struct {
+	What string // "bytes", "members", …
+	Max  int64
+}
+
+// Error names the limit.
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("the sandbox sends more than %d %s", e.Max, e.What)
+}
+
+// A FormatError is an answer of a sandbox that came whole and yet is not what it should be:
+// tools that work otherwise than expected, or an attack. Another attempt would end the same way.
+type FormatError struct {
+	What string // "manifest", "archive", …
+	Err  error
+}
+
+// Error says what was wrong.
+func (e *FormatError) Error() string { return fmt.Sprintf("%s of the sandbox: %v", e.What, e.Err) }
+
+// Unwrap returns the cause.
+func (e *FormatError) Unwrap() error { return e.Err }

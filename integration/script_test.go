@@ -29,6 +29,9 @@ var binary = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := os.Chmod(dir, 0o755); err != nil { // other users run it too
+		return "", err
+	}
 	cmd := exec.Command("go", "build", "-o", filepath.Join(dir, "hermesfs"), "hermesfs/cmd/hermesfs")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {

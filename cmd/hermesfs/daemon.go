@@ -74,7 +74,7 @@ func runForeground(ctx context.Context, o mountOptions, p *prepared, e *env) err
 	return d.live(ctx, nil, bar.showAny, func(r mountReport, err error) {
 		bar.clear()
 		if err == nil {
-			r.Warnings = append(p.notes, r.Warnings...)
+			r.Warnings, r.Resumed = append(p.notes, r.Warnings...), !p.fresh
 			printMount(e, o.json, r) //nolint:errcheck // a closed stdout does not end a mount
 		}
 	})
@@ -94,7 +94,6 @@ type daemon struct {
 	*session
 	lock    *stateLock
 	was     history // of the mount before
-	fresh   bool
 	overlay overlay
 	pusher  *pusher
 	stops   chan stopRequest // unmount requests
@@ -121,7 +120,7 @@ type stopAnswer struct {
 func newDaemon(p *prepared, log *slog.Logger) *daemon {
 	return &daemon{
 		session: &session{dir: p.dir, cfg: p.cfg, log: log.With("mount", p.dir.name)},
-		lock:    p.lock, was: p.resumed, fresh: p.fresh,
+		lock:    p.lock, was: p.resumed,
 		stops: make(chan stopRequest), gone: make(chan struct{}), ended: make(chan struct{}),
 	}
 }
@@ -182,7 +181,7 @@ func (d *daemon) start(ctx context.Context, progress func(any)) (r mountReport, 
 	defer release()
 	r = mountReport{
 		Name: d.dir.name, Home: d.cfg.Home, Mountpoint: d.cfg.Mountpoint, Backend: d.cfg.Backend,
-		PID: os.Getpid(), Resumed: !d.fresh,
+		PID: os.Getpid(),
 	}
 	if r.Recovered, err = d.engine.Recover(ctx); err != nil {
 		return r, fmt.Errorf("mount %s: recover: %w", d.dir.name, err)

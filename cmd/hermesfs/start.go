@@ -50,7 +50,7 @@ func startDaemon(ctx context.Context, e *env, p *prepared, leash bool, progress 
 		err = json.Unmarshal(raw, &r)
 	}
 	if err == nil {
-		r.Warnings = append(p.notes, r.Warnings...)
+		r.Warnings, r.Resumed = append(p.notes, r.Warnings...), !p.fresh
 		return d, r, nil
 	}
 	if d.leash != nil {

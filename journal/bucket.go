@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -90,7 +91,12 @@ func (t *txn) each(bucket string, start []byte, fn func(key, body []byte) error)
 	}
 	c := b.Cursor()
 	key, value := c.Seek(start)
+	var prev []byte
 	for ; key != nil; key, value = c.Next() {
+		if prev != nil && bytes.Compare(prev, key) >= 0 {
+			return corrupt(bucket, key, errMisplaced)
+		}
+		prev = key
 		body, err := unseal(bucket, key, value)
 		if err != nil {
 			return corrupt(bucket, key, err)

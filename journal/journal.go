@@ -47,6 +47,8 @@ type Options struct {
 	// Fail is called at each of Points around a durable step; an error stops the step there.
 	// For tests that cut or kill at a known place; nil in production.
 	Fail func(point string) error
+
+	lightScan bool // for tests: treat a small file as a large one
 }
 
 // Journal is an open journal file. It is safe for concurrent use.

@@ -61,7 +61,11 @@ func open(path string, o Options) (*Journal, error) {
 func openFile(path string, f *os.File, o Options) (*Journal, error) {
 	j := &Journal{path: path, readOnly: o.ReadOnly, failAt: o.Fail, file: f}
 	j.idle.L = &j.mu
-	if err := checkFile(f, o.ReadOnly); err != nil {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, errors.Join(err, release(f))
+	}
+	if err := checkFile(f, !o.ReadOnly || info.Size() <= fullScanSize && !o.lightScan); err != nil {
 		return nil, errors.Join(err, release(f))
 	}
 	db, err := openBolt(f, o.ReadOnly)

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
+	"io"
 	"math"
 	"os"
 	"runtime/debug"
@@ -33,12 +34,15 @@ const (
 
 // scanDepth is how much to look at.
 type scanDepth struct {
-	// leaves: also the leaf pages and the free list, as a writer needs it. It is 0.5 µs a page, which a
-	// reader saves: it never uses them, what it finds wrong in a leaf is recovered from, and a record
-	// has its own checksum.
+	// leaves: also all leaf pages, with every key, and the free list. Without, there must be no writer.
 	leaves bool
-	deep   bool // every record's key, and pages that are neither used nor free
+	deep   bool // also what does no harm: an invalid meta page, pages that are neither used nor free
 }
+
+// A reader of a larger file looks only at the branch pages, which is what keeps it from a crash, to
+// find one path among a million in milliseconds. Records have checksums of their own; what it can miss
+// is that a leaf page holds fewer records than it should. Verify and every writer look at all.
+const fullScanSize = 64 << 20
 
 // scan is one pass over the pages.
 type scan struct {
@@ -51,8 +55,8 @@ type scan struct {
 }
 
 // checkFile says whether f, which nobody else writes, is fit to be handed to bbolt.
-func checkFile(f *os.File, readOnly bool) error {
-	problems, err := scanFile(f, scanDepth{leaves: !readOnly}, 1)
+func checkFile(f *os.File, leaves bool) error {
+	problems, err := scanFile(f, scanDepth{leaves: leaves}, 1)
 	if err != nil {
 		return err
 	}
@@ -114,7 +118,7 @@ type boltMeta struct{ root, freelist, pages, txid uint64 }
 
 // readMetas picks the state that bbolt will pick: the newer of the two valid metas. One invalid meta
 // is what a power cut in the middle of writing it leaves; the other one then is the state.
-func (s *scan) readMetas(f *os.File, size int64) (m boltMeta, ok bool) {
+func (s *scan) readMetas(f io.ReaderAt, size int64) (m boltMeta, ok bool) {
 	if size < 4*pageSize {
 		s.bad("file has %d bytes, fewer than the smallest journal", size)
 		return m, false
@@ -142,7 +146,7 @@ func (s *scan) readMetas(f *os.File, size int64) (m boltMeta, ok bool) {
 	return m, true
 }
 
-func readMeta(f *os.File, i int) (m boltMeta, err error) {
+func readMeta(f io.ReaderAt, i int) (m boltMeta, err error) {
 	var b [headerSize + 64]byte
 	if _, err := f.ReadAt(b[:], int64(i)*pageSize); err != nil {
 		return m, err
@@ -212,38 +216,50 @@ func (s *scan) tree(id uint64, low, high []byte, root bool, depth int) (isLeaf b
 }
 
 func (s *scan) branch(id uint64, page []byte, count int, low, high []byte, root bool, depth int) {
-	if count == 0 || headerSize+count*elementSize > len(page) {
-		s.bad("page %d: %d children", id, count)
+	keys := s.branchKeys(id, page, count)
+	if keys == nil {
 		return
 	}
-	e := binary.NativeEndian
-	key := func(i int) []byte {
-		at := headerSize + i*elementSize
-		return slice(page, at, e.Uint32(page[at:]), e.Uint32(page[at+4:]))
-	}
-	next := key(0)
 	aboveLeaves := false // all leaves are equally deep, so the first child tells
-	for i := range count {
-		k := next
-		next = high
+	for i, key := range keys {
+		next := high
 		if i+1 < count {
-			next = key(i + 1)
-			if next == nil {
-				s.bad("page %d: key %d is outside the page", id, i+1)
-				return
-			}
+			next = keys[i+1]
 		}
-		if k == nil || bytes.Compare(k, low) < 0 || (next != nil && bytes.Compare(k, next) >= 0) {
+		if (i == 0 && low != nil && !bytes.Equal(key, low)) || (next != nil && bytes.Compare(key, next) >= 0) {
 			s.bad("page %d: key %d is out of order", id, i)
 			return
 		}
-		child := e.Uint64(page[headerSize+i*elementSize+8:])
+		child := binary.NativeEndian.Uint64(page[headerSize+i*elementSize+8:])
 		if i > 0 && aboveLeaves && !s.leaves {
 			s.claim(child)
 			continue
 		}
-		aboveLeaves = s.tree(child, k, next, root, depth+1)
+		aboveLeaves = s.tree(child, key, next, root, depth+1)
 	}
+}
+
+// branchKeys returns the keys of a branch page. bbolt writes the elements of a page one after the
+// other and then, in the same order and without gaps, what they point to, so a wrong count shows.
+func (s *scan) branchKeys(id uint64, page []byte, count int) [][]byte {
+	data := headerSize + count*elementSize
+	if count == 0 || data > len(page) {
+		s.bad("page %d: %d children", id, count)
+		return nil
+	}
+	e := binary.NativeEndian
+	keys := make([][]byte, count)
+	for i := range keys {
+		at := headerSize + i*elementSize
+		size := uint64(e.Uint32(page[at+4:]))
+		if at+int(e.Uint32(page[at:])) != data || size == 0 || size > uint64(len(page)-data) {
+			s.bad("page %d: key %d is not where it belongs", id, i)
+			return nil
+		}
+		keys[i] = page[data:][:size]
+		data += int(size)
+	}
+	return keys
 }
 
 // claim notes that a page is used, without looking at it.
@@ -262,30 +278,31 @@ func (s *scan) claim(id uint64) bool {
 
 // leaf checks a leaf page. The root's leaves hold the buckets, other leaves none.
 func (s *scan) leaf(id uint64, page []byte, count int, low, high []byte, root bool) {
-	if headerSize+count*elementSize > len(page) {
+	data := headerSize + count*elementSize
+	if data > len(page) {
 		s.bad("page %d: %d records", id, count)
 		return
 	}
-	step := 1
-	if !s.deep && !root {
-		if i := outside(page, count); i >= 0 {
-			s.bad("page %d: record %d is outside the page", id, i)
-			return
-		}
-		step = max(1, count-1) // the first and the last
-	}
+	e := binary.NativeEndian
 	prev := low
-	for i := 0; i < count; i += step {
-		key, value, isBucket := record(page, i)
-		if len(key) == 0 {
-			s.bad("page %d: record %d is outside the page", id, i)
+	for i := range count {
+		at := headerSize + i*elementSize
+		flags, pos := e.Uint32(page[at:]), int(e.Uint32(page[at+4:]))
+		ksize, vsize := uint64(e.Uint32(page[at+8:])), uint64(e.Uint32(page[at+12:]))
+		if at+pos != data || ksize == 0 || ksize+vsize > uint64(len(page)-data) {
+			s.bad("page %d: record %d is not where it belongs", id, i)
 			return
 		}
-		if isBucket != root {
+		key, value := page[data:][:ksize], page[data+int(ksize):][:vsize]
+		data += int(ksize + vsize)
+		if (flags&leafIsBucket != 0) != root {
 			s.bad("page %d: record %d is of the wrong sort", id, i)
 			return
 		}
-		if order := bytes.Compare(prev, key); order > 0 || (order == 0 && i > 0) || (high != nil && bytes.Compare(key, high) >= 0) {
+		// A node is found again in its parent by its first key: were they to differ, bbolt would add
+		// it a second time when it writes, and leave the old page in the tree.
+		order := bytes.Compare(prev, key)
+		if order > 0 || (order == 0) != (i == 0 && low != nil) || (high != nil && bytes.Compare(key, high) >= 0) {
 			s.bad("page %d: record %d is out of order", id, i)
 			return
 		}
@@ -294,32 +311,6 @@ func (s *scan) leaf(id uint64, page []byte, count int, low, high []byte, root bo
 			s.bucket(id, key, value)
 		}
 	}
-}
-
-// outside returns the first record that does not lie within its page, or -1. It is most of the time
-// that an Open takes.
-func outside(page []byte, count int) int {
-	for i := range count {
-		at := headerSize + i*elementSize
-		element := page[at : at+elementSize]
-		e := binary.NativeEndian
-		pos, ksize, vsize := uint64(e.Uint32(element[4:])), uint64(e.Uint32(element[8:])), uint64(e.Uint32(element[12:]))
-		if pos < elementSize || ksize == 0 || uint64(at)+pos+ksize+vsize > uint64(len(page)) {
-			return i
-		}
-	}
-	return -1
-}
-
-// record returns the record at index i of a leaf page; without a key if it is not within the page.
-func record(page []byte, i int) (key, value []byte, isBucket bool) {
-	e := binary.NativeEndian
-	at := headerSize + i*elementSize
-	flags, pos, ksize, vsize := e.Uint32(page[at:]), e.Uint32(page[at+4:]), e.Uint32(page[at+8:]), e.Uint32(page[at+12:])
-	if slice(page, at, pos, ksize) == nil || slice(page, at, pos+ksize, vsize) == nil {
-		return nil, nil, false
-	}
-	return slice(page, at, pos, ksize), slice(page, at, pos+ksize, vsize), flags&leafIsBucket != 0
 }
 
 // bucket checks what a bucket's record leads to: its own tree, or a small page inside the record.
@@ -374,14 +365,4 @@ func (s *scan) freelist(id uint64) {
 		s.seen[free] = true
 		last = free
 	}
-}
-
-// slice returns page[at+pos:] of n bytes, or nil if that is not within the page.
-func slice(page []byte, at int, pos, n uint32) []byte {
-	from := uint64(at) + uint64(pos)
-	to := from + uint64(n)
-	if to > uint64(len(page)) || pos < elementSize {
-		return nil
-	}
-	return page[from:to]
 }

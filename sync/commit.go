@@ -276,18 +276,20 @@ func (c *committing) failed(j *job, err error) {
 // leaveUpper drops from upper what the home has now, children before parents. What changed in
 // upper meanwhile stays, based on what the home has.
 func (c *committing) leaveUpper(ctx context.Context, jobs []*job) error {
-	dropped := map[string]bool{}
+	planned := map[string]layer.Kind{}
 	var leave []*job
 	for _, j := range jobs {
-		if j.change.Path != j.Path || j.step.Result == "problem" {
-			continue // put beside, or not done
+		switch {
+		case j.src != j.Path: // put beside: upper may hide it as yet
+			planned[j.Path] = 0
+		case j.change.Path == j.Path && j.step.Result != "problem":
+			planned[j.Path] = j.change.Kind
+			leave = append(leave, j)
 		}
-		dropped[j.Path] = true
-		leave = append(leave, j)
 	}
 	keep := map[string]bool{} // directories with something below that stays in upper
 	err := c.e.o.Tree.Changes(ctx, func(ch layer.Change) error {
-		if !dropped[ch.Path] {
+		if was, ok := planned[ch.Path]; !ok || (was == 0) != (ch.Kind == 0) {
 			for dir := parentOf(ch.Path); dir != "." && !keep[dir]; dir = parentOf(dir) {
 				keep[dir] = true
 			}
@@ -325,7 +327,7 @@ func (c *committing) leaveUpper(ctx context.Context, jobs []*job) error {
 	return c.e.fail("commit-dropped")
 }
 
-// settleOurs reports a path at which the home's version stays, and keeps the one that lost.
+// settleOurs reports a path at which the home's version stays.
 func (c *committing) settleOurs(j *job) error {
 	if j.ChangesOurs() {
 		return nil
@@ -333,9 +335,14 @@ func (c *committing) settleOurs(j *job) error {
 	if j.Clash == EditDelete {
 		c.kept(j)
 	}
-	if !j.wasOpen {
-		return nil
+	if j.wasOpen {
+		return c.oursWon(j)
 	}
+	return nil
+}
+
+// oursWon reports a conflict that the home's version won, and keeps the other.
+func (c *committing) oursWon(j *job) error {
 	conflict := Conflict{Path: j.Path, Kind: string(j.Clash), Where: "home", Winner: string(Ours)}
 	switch {
 	case j.Path != j.Root && j.Theirs.Kind == Absent:

@@ -149,7 +149,7 @@ func (c *committing) cameOut(j *job, dir int, name string) error {
 
 // dirCameOut removes a directory that was replaced, if it is empty.
 func (c *committing) dirCameOut(j *job, dir int, name string) error {
-	c.h.forget()
+	c.h.forgetAt(j.Path)
 	err := unlinkAt(dir, j.temp, unix.AT_REMOVEDIR)
 	if err == nil {
 		c.applied(j, [32]byte{})
@@ -215,9 +215,11 @@ func (c *committing) keepCame(j *job, dir int, came hostFile) error {
 		return err
 	}
 	j.step.Before = beforeOf(came)
+	if j.wasOpen {
+		j.step.Conflict = string(j.Clash)
+	}
 	c.applied(j, object)
 	if j.wasOpen && (j.Path == j.Root || came.Kind == File) {
-		j.step.Conflict = string(j.Clash)
 		c.conflict(j, Conflict{
 			Path: j.Path, Kind: string(j.Clash), Where: "home", Winner: string(Theirs), Preimage: ObjectName(object),
 		})
@@ -331,7 +333,7 @@ func (c *committing) remove(j *job, dir int, name string) error {
 }
 
 func (c *committing) removeDir(j *job) error {
-	c.h.forget()
+	c.h.forgetAt(j.Path)
 	dir, name, err := c.h.at(j.Path)
 	if err != nil {
 		return err
@@ -365,9 +367,19 @@ func (c *committing) chmod(j *job, dir int, name string) error {
 	if err := chmodAt(dir, name, mode); err != nil {
 		return err
 	}
-	c.applied(j, [32]byte{})
+	if j.wasOpen && (j.policy == Ours || j.policy == Both) {
+		// The home's content, and the mode that the other side gave it.
+		if err := c.oursWon(j); err != nil {
+			return err
+		}
+		c.applied(j, [32]byte{})
+		return nil
+	}
 	if j.wasOpen {
 		j.step.Conflict = string(j.Clash)
+	}
+	c.applied(j, [32]byte{})
+	if j.wasOpen {
 		c.conflict(j, Conflict{Path: j.Path, Kind: string(j.Clash), Where: "home", Winner: string(Theirs)})
 	}
 	return nil

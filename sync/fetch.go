@@ -87,6 +87,38 @@ func (p *pulling) compare(ctx context.Context) error {
 // fetch gets the content of what differs. Nothing is applied before all of it has come.
 func (p *pulling) fetch(ctx context.Context) error {
 	want := p.affordable()
+	if err := p.fetchPaths(ctx, want); err != nil {
+		return err
+	}
+	for _, path := range want {
+		if f := p.got[path]; f == nil {
+			p.skip(path, nil) // it went away meanwhile, or is a problem already
+		} else {
+			p.states[path] = stateOf(File, f.sha256, theirMode(f.entry), "")
+		}
+	}
+	return p.e.fail("pull-fetched")
+}
+
+// fetchMore gets what the plan wants though the sandbox did not change it, as what ours had dropped
+// and comes back with its directory, and for the objects what the plan does not want.
+func (p *pulling) fetchMore(ctx context.Context, plan []planned) error {
+	var want []string
+	for _, a := range plan {
+		brings := a.ChangesOurs() && a.Want.Kind == File && !a.Want.sameContent(a.Ours)
+		beside := a.wasOpen && !a.deferred && a.policy == Both && a.Theirs.Kind == File
+		if (brings || beside) && p.got[a.Path] == nil {
+			want = append(want, a.Path)
+		}
+		if a.wasOpen && a.policy == Ours && a.Theirs.Kind == File && a.Theirs != a.Base {
+			p.loses[a.Path] = true
+			want = append(want, a.Path)
+		}
+	}
+	return p.fetchPaths(ctx, want)
+}
+
+func (p *pulling) fetchPaths(ctx context.Context, want []string) error {
 	if len(want) == 0 {
 		return nil
 	}
@@ -111,15 +143,11 @@ func (p *pulling) fetch(ctx context.Context) error {
 		p.skip(q.Path, q.Err)
 	}
 	for _, path := range want {
-		f := p.got[path]
-		if f == nil || p.theirs[path].Kind == 0 {
-			p.skip(path, nil) // it went away meanwhile, or is a problem already
-			continue
+		if f := p.got[path]; f != nil {
+			p.r.Bytes += f.size
 		}
-		p.states[path] = stateOf(File, f.sha256, theirMode(f.entry), "")
-		p.r.Bytes += f.size
 	}
-	return p.e.fail("pull-fetched")
+	return nil
 }
 
 // affordable lists what to fetch: the small ones first, up to the limit.
@@ -150,13 +178,12 @@ func (p *pulling) affordable() []string {
 	return want
 }
 
-// receive stages one file. Under the policy Ours the version of a path that both changed goes to
-// the objects: it will not be applied.
+// receive takes one file in: staged, or to the objects if it is known to lose.
 func (p *pulling) receive(ctx context.Context, entry backends.Entry, r io.Reader) (err error) {
 	f := &fetched{entry: entry}
 	sum := sha256.New()
 	r = io.TeeReader(ctxReader{ctx, r}, sum)
-	if p.loses(ctx, entry.Path) {
+	if p.loses[entry.Path] {
 		f.object, f.size, err = p.e.objects.Put(r)
 	} else {
 		if f.staged, err = p.e.o.Tree.Stage(); err != nil {
@@ -176,13 +203,4 @@ func (p *pulling) receive(ctx context.Context, entry backends.Entry, r io.Reader
 	p.got[entry.Path] = f
 	p.e.progress(Progress{Phase: "fetch", Path: entry.Path, Done: len(p.got), Bytes: f.size})
 	return nil
-}
-
-// loses says whether the sandbox's version of a path is one that both changed and ours wins.
-func (p *pulling) loses(ctx context.Context, path string) bool {
-	if p.e.policyFor(path) != Ours {
-		return false
-	}
-	o, h, err := p.e.ourState(ctx, path, p.bases[path])
-	return err == nil && o.Kind != Absent && o != baseState(p.bases[path]) && !p.defers(path, h)
 }

@@ -40,11 +40,18 @@ func (h *home) Close() error {
 	return h.file.Close()
 }
 
-// forget drops the kept directory, after a directory was made, removed or replaced.
+// forget drops the kept directory.
 func (h *home) forget() {
 	if h.last >= 0 {
 		_ = unix.Close(h.last)
 		h.last = -1
+	}
+}
+
+// forgetAt drops the kept directory if it is path or below it.
+func (h *home) forgetAt(path string) {
+	if h.lastPath == path || below(h.lastPath, path) {
+		h.forget()
 	}
 }
 
@@ -124,10 +131,10 @@ func (f hostFile) sameFile(g hostFile) bool {
 	return f.Kind == g.Kind && f.ID == g.ID && f.Target == g.Target && f.Mode == g.Mode
 }
 
-// lstat looks at a path of the home.
+// lstat looks at a path of the home. Nothing is below a symlink: it is a file like any other.
 func (h *home) lstat(path string) (hostFile, error) {
 	dir, name, err := h.at(path)
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
 		return hostFile{}, nil
 	}
 	if err != nil {

@@ -8,8 +8,6 @@ import (
 	"io"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"hermesfs/fs/access"
 	"hermesfs/fs/layer"
 	"hermesfs/journal"
@@ -186,9 +184,6 @@ func (p *planning) look(ctx context.Context, path string, c layer.Change) error 
 	}
 	host, err := p.h.lstat(path)
 	if err != nil {
-		if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.EXDEV) {
-			return errors.New("a directory above it is a symlink in the home")
-		}
 		return err
 	}
 	if host.Kind == otherKind {
@@ -352,7 +347,8 @@ func (p *planning) besideJob(j *job) *job {
 	j.beside = besideName(j.Root, p.e.o.Name)
 	for i := 2; i < 1000; i++ {
 		host, err := p.h.lstat(j.beside)
-		if err != nil || host.Kind == Absent {
+		_, there := p.e.o.Tree.Lstat(j.beside) // upper may have one that is on its way
+		if err != nil || host.Kind == Absent && there != nil {
 			break
 		}
 		if j.Path == j.Root && p.standsThere(j, host) {

@@ -50,6 +50,7 @@ type pulling struct {
 
 	states map[string]State // of theirs, once known
 	got    map[string]*fetched
+	loses  map[string]bool // goes to the objects
 	ours   map[string]hashed
 	update journal.Update
 }
@@ -61,7 +62,7 @@ func (e *Engine) pullOnce(ctx context.Context, r *PullReport) (err error) {
 	p := &pulling{
 		e: e, r: r,
 		met: map[string]struct{}{}, theirs: map[string]backends.Entry{}, dirs: map[string]backends.Entry{},
-		odd: map[string]bool{}, missing: map[string]bool{}, states: map[string]State{}, got: map[string]*fetched{}, ours: map[string]hashed{},
+		odd: map[string]bool{}, missing: map[string]bool{}, states: map[string]State{}, got: map[string]*fetched{}, loses: map[string]bool{}, ours: map[string]hashed{},
 		update: journal.Update{Put: map[string]journal.Base{}},
 	}
 	defer p.close()

@@ -20,6 +20,9 @@ func (p *pulling) apply(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := p.fetchMore(ctx, plan); err != nil {
+		return err
+	}
 	failed := map[string]bool{}
 	for i, a := range plan {
 		if ctx.Err() != nil {
@@ -107,7 +110,7 @@ func (p *pulling) put(a planned) error {
 			// Only the mode is new; the content is ours already.
 			q.Staged, q.Mtime, err = p.e.restage(a.Path)
 		} else {
-			q.Staged, err = p.content(a.Path)
+			q.Staged, err = p.content(a.Path, a.Want)
 		}
 		if err != nil {
 			return err
@@ -132,9 +135,9 @@ func (p *pulling) put(a planned) error {
 }
 
 // content takes the staged content of a path.
-func (p *pulling) content(path string) (*layer.Staged, error) {
+func (p *pulling) content(path string, want State) (*layer.Staged, error) {
 	f := p.got[path]
-	if f == nil || f.staged == nil {
+	if f == nil || f.staged == nil || f.sha256 != want.SHA256 {
 		return nil, errMeanwhile
 	}
 	st := f.staged
@@ -145,7 +148,7 @@ func (p *pulling) content(path string) (*layer.Staged, error) {
 // mtime is the sandbox's, to the nanosecond where its stat has it, and not from the far future.
 func (p *pulling) mtime(path string) int64 {
 	t := p.theirs[path].Mtime
-	if f := p.got[path]; f != nil && f.entry.Mtime/coarse != t/coarse {
+	if f := p.got[path]; f != nil && (t == 0 || f.entry.Mtime/coarse != t/coarse) {
 		t = f.entry.Mtime
 	}
 	return min(max(t, 1), time.Now().Add(24*time.Hour).UnixNano())
@@ -190,7 +193,7 @@ func (p *pulling) conflict(a planned) error {
 	if a.policy == Ours || a.policy == Both {
 		c.Winner, loser = string(Ours), a.Theirs
 	}
-	if a.Path != a.Root && (loser.Kind == Absent || loser.Kind == Dir && a.policy != Both) {
+	if a.Path != a.Root && (loser.Kind == Absent || loser == a.Base && a.policy != Both || loser.Kind == Dir && a.policy != Both) {
 		return nil
 	}
 	var err error
@@ -235,7 +238,7 @@ func (p *pulling) beside(a planned) (string, error) {
 		Target: a.Theirs.Target, Origin: &layer.Origin{},
 	}
 	if a.Theirs.Kind == File {
-		if q.Staged, err = p.content(a.Path); err != nil {
+		if q.Staged, err = p.content(a.Path, a.Theirs); err != nil {
 			return "", err
 		}
 		defer q.Staged.Abort()

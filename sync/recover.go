@@ -160,7 +160,7 @@ func (e *Engine) recoverTemp(h *home, dir int, temp, name string, f hostFile, s 
 	case f.Kind == Dir:
 		err := unlinkAt(dir, temp, unix.AT_REMOVEDIR)
 		if errors.Is(err, unix.ENOTEMPTY) { // the home's directory came out, with something in it
-			h.forget()
+			h.forgetAt(s.Path)
 			return h.swap(dir, temp, name)
 		}
 		return err

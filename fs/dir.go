@@ -33,8 +33,8 @@ func (o *Overlay) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut)
 	o.nextDir++
 	o.dirs[o.nextDir] = &dirStream{node: n}
 	out.Fh = o.nextDir
-	if pair.Lower < 0 {
-		// Nothing changes it behind the kernel's back: the listing may be kept.
+	if pair.Lower < 0 || n.watched.Load() {
+		// Nothing changes it without the kernel being told: the listing may be kept.
 		out.OpenFlags = fuse.FOPEN_CACHE_DIR | fuse.FOPEN_KEEP_CACHE
 	}
 	return fuse.OK

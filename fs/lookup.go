@@ -22,7 +22,7 @@ func (o *Overlay) Lookup(_ <-chan struct{}, h *fuse.InHeader, base string, out *
 	f, err := o.stack.Lookup(pair, base)
 	if errors.Is(err, unix.ENOENT) {
 		// A number of 0 lets the kernel remember that there is nothing.
-		out.SetEntryTimeout(o.nothingTimeout(pair))
+		out.SetEntryTimeout(parent.timeout(pair.Lower >= 0))
 		return fuse.OK
 	}
 	if err != nil {
@@ -32,12 +32,13 @@ func (o *Overlay) Lookup(_ <-chan struct{}, h *fuse.InHeader, base string, out *
 	return fuse.OK
 }
 
-// nothingTimeout is how long a missing name stays missing: lower may get it at any time.
-func (o *Overlay) nothingTimeout(pair layer.Pair) time.Duration {
-	if pair.Lower >= 0 {
-		return lowerTimeout
+// timeout is how long the kernel may believe what it learnt of a name in the directory n, or of the
+// file there, if it depends on lower.
+func (n *node) timeout(lower bool) time.Duration {
+	if lower && !n.watched.Load() {
+		return unwatchedTimeout
 	}
-	return upperTimeout
+	return toldTimeout
 }
 
 // entryLocked makes the answer to a request that found or made a name. The caller holds mu.
@@ -46,15 +47,8 @@ func (o *Overlay) entryLocked(parent *node, base string, f *layer.Found, out *fu
 	out.NodeId = n.id
 	out.Generation = n.gen
 	n.attr(&f.Stat, &out.Attr)
-	entry, attr := lowerTimeout, lowerTimeout
-	if f.Upper {
-		entry = upperTimeout
-		if !f.Lower {
-			attr = upperTimeout
-		}
-	}
-	out.SetEntryTimeout(entry)
-	out.SetAttrTimeout(attr)
+	out.SetEntryTimeout(parent.timeout(!f.Upper))
+	out.SetAttrTimeout(parent.timeout(f.Lower))
 	return n
 }
 
@@ -110,10 +104,22 @@ func (o *Overlay) statLocked(n *node, st *unix.Stat_t) (time.Duration, error) {
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EBADF) {
 		err = unix.ESTALE // lower lost it; the kernel looks the path up again
 	}
-	if n.upper && (!n.isDir() || n.opened.Load() && n.pair.Lower < 0) {
-		return upperTimeout, err
+	return o.attrTimeout(n), err
+}
+
+// attrTimeout is how long the kernel may believe the attributes of a node.
+func (o *Overlay) attrTimeout(n *node) time.Duration {
+	o.tableMu.Lock()
+	defer o.tableMu.Unlock()
+	switch {
+	case n.upper && !n.isDir():
+		return toldTimeout
+	case n.id == fuse.FUSE_ROOT_ID:
+		return n.timeout(true)
+	case len(n.names) > 0:
+		return n.names[0].parent.timeout(true)
 	}
-	return lowerTimeout, err
+	return unwatchedTimeout
 }
 
 // Readlink reads a symlink.

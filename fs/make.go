@@ -285,8 +285,8 @@ func (o *Overlay) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.Create
 	o.fileMu.Unlock()
 	out.NodeId, out.Generation = n.id, n.gen
 	n.attr(&st, &out.Attr)
-	out.SetAttrTimeout(upperTimeout)
-	out.SetEntryTimeout(upperTimeout)
+	out.SetAttrTimeout(toldTimeout)
+	out.SetEntryTimeout(toldTimeout)
 	return fuse.OK
 }
 

@@ -37,6 +37,8 @@ type node struct {
 	pairMu sync.Mutex
 	pair   layer.Pair
 	opened atomic.Bool
+	// watched says that the kernel is told when lower's directory changes.
+	watched atomic.Bool
 	// defaultACL says whether upper's directory has a default ACL: 0 unknown, 1 no, 2 yes.
 	defaultACL int
 
@@ -145,6 +147,7 @@ func (o *Overlay) pairLocked(n *node) (layer.Pair, error) {
 		return layer.Pair{}, err
 	}
 	n.pair = pair
+	n.watched.Store(pair.Lower >= 0 && o.watch.watch(pair.Path, pair.Lower))
 	n.opened.Store(true)
 	return pair, nil
 }
@@ -157,6 +160,7 @@ func (n *node) forgetPair() {
 	if n.opened.Load() && n.id != fuse.FUSE_ROOT_ID {
 		n.pair.Close()
 		n.opened.Store(false)
+		n.watched.Store(false)
 	}
 	n.defaultACL = 0
 }

@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,10 +21,10 @@ import (
 var ErrBusy = errors.New("mount is in use")
 
 // Timeouts of what the kernel may keep. Upper changes only through the mount or through a method
-// that tells the kernel; lower changes behind our back.
+// that tells the kernel, and of a lower directory that is watched the kernel is told too.
 const (
-	upperTimeout = time.Hour
-	lowerTimeout = time.Second
+	toldTimeout      = time.Hour
+	unwatchedTimeout = time.Second
 )
 
 // Options of a mount.
@@ -49,6 +50,10 @@ type Overlay struct {
 	uid     uint32 // of this process
 	gid     uint32
 	notify  *notifier
+	watch   *watcher
+	stop    context.CancelFunc // ends the background work
+	work    sync.WaitGroup     // of follow
+	once    sync.Once          // of the end
 
 	mu      sync.RWMutex // see doc.go
 	retired []int        // descriptors to close when nobody reads the tree; guarded by tableMu
@@ -83,6 +88,11 @@ func Mount(mountpoint string, o Options) (*Overlay, error) {
 	if err := ov.makeRoot(); err != nil {
 		return nil, fmt.Errorf("mount %s: %w", mountpoint, err)
 	}
+	var err error
+	if ov.watch, err = newWatcher(ov.log); err != nil {
+		return nil, fmt.Errorf("mount %s: %w", mountpoint, err)
+	}
+	ov.root.watched.Store(ov.watch.watch(".", ov.root.pair.Lower))
 	server, err := fuse.NewServer(ov, mountpoint, &fuse.MountOptions{
 		AllowOther: o.AllowOther, Name: "hermesfs", FsName: "hermesfs:" + o.Name,
 		Options:     []string{"default_permissions"},
@@ -96,7 +106,7 @@ func Mount(mountpoint string, o Options) (*Overlay, error) {
 		PanicHandler:      ov.panicked,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("mount %s: %w", mountpoint, err)
+		return nil, errors.Join(fmt.Errorf("mount %s: %w", mountpoint, err), ov.watch.file.Close())
 	}
 	ov.server = server
 	ov.notify = newNotifier(server, ov.log)
@@ -104,6 +114,9 @@ func Mount(mountpoint string, o Options) (*Overlay, error) {
 	if err := server.WaitMount(); err != nil {
 		return nil, fmt.Errorf("mount %s: %w", mountpoint, err)
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ov.stop = cancel
+	ov.work.Go(func() { ov.follow(ctx) })
 	return ov, nil
 }
 
@@ -113,8 +126,13 @@ func (o *Overlay) String() string { return "hermesfs" }
 // Wait returns when the mount is gone, whoever unmounted it.
 func (o *Overlay) Wait() {
 	o.server.Wait()
-	o.notify.close()
-	o.closeAll()
+	o.once.Do(func() {
+		o.stop()
+		_ = o.watch.file.Close()
+		o.work.Wait()
+		o.notify.close()
+		o.closeAll()
+	})
 }
 
 // Unmount unmounts the view; ErrBusy while a process uses it.

@@ -362,34 +362,114 @@ func TestDropLosesNoWrite(t *testing.T) {
 
 func TestLowerChangesShow(t *testing.T) {
 	m := newMount(t, nil, func(lower string) {
-		write(t, filepath.Join(lower, "d/f"), "one")
-		write(t, filepath.Join(lower, "d/r"), "one")
-		write(t, filepath.Join(lower, "d/x"), "one")
+		for _, name := range []string{"d/f", "d/r", "d/x", "d/m", "d/map", "moved/away/f", "up/f"} {
+			write(t, filepath.Join(lower, name), "one")
+		}
 	})
-	for _, name := range []string{"d/f", "d/r", "d/x"} {
-		if got := read(t, m.path(name)); got != "one" {
-			t.Fatalf("%s = %q", name, got)
+	// Everything is in the kernel's caches, for an hour.
+	look := func() {
+		t.Helper()
+		for _, name := range []string{"d/f", "d/r", "d/x", "d/m", "d/map", "moved/away/f"} {
+			if got := read(t, m.path(name)); got != "one" {
+				t.Fatalf("%s = %q", name, got)
+			}
+		}
+		for _, name := range []string{"d/n", "in", "up/g"} {
+			if _, err := os.Lstat(m.path(name)); err == nil {
+				t.Fatalf("%s is there", name)
+			}
+		}
+		if _, err := os.ReadDir(m.path("d")); err != nil {
+			t.Fatal(err)
 		}
 	}
-	if _, err := os.Lstat(m.path("d/n")); err == nil {
-		t.Fatal("d/n is there")
+	look()
+	write(t, m.path("up/f"), "upper's")
+	mf, err := os.Open(m.path("d/map"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mapped, err := unix.Mmap(int(mf.Fd()), 0, 3, unix.PROT_READ, unix.MAP_SHARED)
+	if err := errors.Join(err, mf.Close()); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Munmap(mapped)
+	if string(mapped) != "one" {
+		t.Fatalf("mapped = %q", mapped)
 	}
 	write(t, filepath.Join(m.lower, "d/f"), "two in place")
+	write(t, filepath.Join(m.lower, "d/map"), "two")
 	write(t, filepath.Join(m.lower, "tmp"), "two by rename")
-	if err := os.Rename(filepath.Join(m.lower, "tmp"), filepath.Join(m.lower, "d/r")); err != nil {
-		t.Fatal(err)
-	}
+	write(t, filepath.Join(m.lower, "up/f"), "not seen")
+	write(t, filepath.Join(m.lower, "up/g"), "new beside upper's")
 	write(t, filepath.Join(m.lower, "d/n"), "new")
-	if err := os.Remove(filepath.Join(m.lower, "d/x")); err != nil {
-		t.Fatal(err)
+	write(t, filepath.Join(m.lower, "in.tmp/sub/f"), "moved in")
+	for _, err := range []error{
+		os.Rename(filepath.Join(m.lower, "tmp"), filepath.Join(m.lower, "d/r")),
+		os.Remove(filepath.Join(m.lower, "d/x")),
+		os.Chmod(filepath.Join(m.lower, "d/m"), 0o400),
+		os.Rename(filepath.Join(m.lower, "moved/away"), filepath.Join(m.lower, "moved/here")),
+		os.Rename(filepath.Join(m.lower, "in.tmp"), filepath.Join(m.lower, "in")),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
-	is := func(name, want string) func() bool {
-		return func() bool { got, err := os.ReadFile(m.path(name)); return err == nil && string(got) == want }
+	is := func(name, want string) {
+		t.Helper()
+		eventually(t, name, func() bool { got, err := os.ReadFile(m.path(name)); return err == nil && string(got) == want })
 	}
-	eventually(t, "a file written in place", is("d/f", "two in place"))
-	eventually(t, "a file replaced by rename", is("d/r", "two by rename"))
-	eventually(t, "a new file", is("d/n", "new"))
-	eventually(t, "a removed file", func() bool { _, err := os.Lstat(m.path("d/x")); return errors.Is(err, iofs.ErrNotExist) })
+	is("d/f", "two in place")
+	is("d/r", "two by rename")
+	is("d/n", "new")
+	is("in/sub/f", "moved in")
+	is("moved/here/f", "one")
+	is("up/g", "new beside upper's")
+	is("up/f", "upper's")
+	eventually(t, "mapped page", func() bool { return string(mapped) == "two" })
+	eventually(t, "mode", func() bool { return stat(t, m.path("d/m")).Mode == unix.S_IFREG|0o400 })
+	for _, name := range []string{"d/x", "moved/away", "moved/away/f"} {
+		eventually(t, name+" gone", func() bool { _, err := os.Lstat(m.path(name)); return errors.Is(err, iofs.ErrNotExist) })
+	}
+	eventually(t, "listing", func() bool {
+		ents, err := os.ReadDir(m.path("d"))
+		return err == nil && len(ents) == 5
+	})
+	// A directory that came in is followed too.
+	write(t, filepath.Join(m.lower, "in/sub/g"), "later")
+	is("in/sub/g", "later")
+	write(t, filepath.Join(m.lower, "moved/here/f"), "again")
+	is("moved/here/f", "again")
+	if !m.Live() {
+		t.Error("not live")
+	}
+}
+
+// Without watches, or after lost events, changes show all the same.
+func TestLowerChangesShowWithoutWatches(t *testing.T) {
+	m := newMount(t, nil, func(lower string) { write(t, filepath.Join(lower, "d/f"), "one") })
+	m.watch.mu.Lock()
+	m.watch.full = true
+	m.watch.mu.Unlock()
+	if got := read(t, m.path("d/f")); got != "one" || m.Live() {
+		t.Fatalf("d/f = %q, live %v", got, m.Live())
+	}
+	write(t, filepath.Join(m.lower, "d/f"), "two, longer")
+	eventually(t, "the new content", func() bool { return read(t, m.path("d/f")) == "two, longer" })
+}
+
+func TestLostEvents(t *testing.T) {
+	m := newMount(t, nil, func(lower string) { write(t, filepath.Join(lower, "d/f"), "one") })
+	if got := read(t, m.path("d/f")); got != "one" {
+		t.Fatalf("d/f = %q", got)
+	}
+	eventually(t, "the watch", func() bool { m.watch.mu.Lock(); defer m.watch.mu.Unlock(); return m.watch.byPath["d"] != 0 })
+	m.watch.unwatch("d") // its events get lost
+	write(t, filepath.Join(m.lower, "d/f"), "two, longer")
+	write(t, filepath.Join(m.lower, "d/g"), "new")
+	m.forgetLower()
+	eventually(t, "the new content", func() bool { return read(t, m.path("d/f")) == "two, longer" })
+	eventually(t, "the new file", func() bool { _, err := os.Lstat(m.path("d/g")); return err == nil })
 }
 
 func TestBusyMountIsNotUnmounted(t *testing.T) {

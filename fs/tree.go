@@ -72,6 +72,17 @@ func (o *Overlay) replace(path string, change func() error) error {
 // node is lower's from here on, until the next write copies it up again. layer.ErrChanged when a
 // write came first.
 func (o *Overlay) Drop(path string, was layer.Identity) error {
+	told, err := o.drop(path, was)
+	if err != nil {
+		return err
+	}
+	// Without a lock: the kernel may wait for a write that waits for one.
+	o.notify.send(told...)
+	o.notify.flush()
+	return nil
+}
+
+func (o *Overlay) drop(path string, was layer.Identity) ([]notification, error) {
 	o.mu.RLock()
 	n := o.knownPathLocked(path)
 	o.mu.RUnlock()
@@ -80,16 +91,11 @@ func (o *Overlay) Drop(path string, was layer.Identity) error {
 		defer n.dataMu.Unlock()
 	}
 	o.mu.Lock()
-	err := o.stack.Drop(path, was)
-	if err != nil {
-		o.mu.Unlock()
-		return err
+	defer o.mu.Unlock()
+	if err := o.stack.Drop(path, was); err != nil {
+		return nil, err
 	}
-	told := o.loweredLocked(path)
-	o.mu.Unlock()
-	o.notify.send(told...)
-	o.notify.flush()
-	return nil
+	return o.loweredLocked(path), nil
 }
 
 // knownPathLocked is the node at a path if the kernel knows it. The caller holds mu.
@@ -97,6 +103,9 @@ func (o *Overlay) knownPathLocked(path string) *node {
 	o.tableMu.Lock()
 	defer o.tableMu.Unlock()
 	n := o.root
+	if path == "." {
+		return n
+	}
 	for part := range strings.SplitSeq(path, "/") {
 		if n = n.children[part]; n == nil {
 			return nil

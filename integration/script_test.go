@@ -71,6 +71,11 @@ func TestScripts(t *testing.T) {
 			e.Setenv("HOME", filepath.Join(e.WorkDir, ".user"))
 			e.Setenv("PATH", filepath.Dir(bin)+":"+e.Getenv("PATH"))
 			e.Setenv("HERMESFS", bin)
+			for _, name := range []string{"GORACE", "GOCOVERDIR"} { // for a binary built with -race or -cover
+				if v := os.Getenv(name); v != "" {
+					e.Setenv(name, v)
+				}
+			}
 			if err := os.Mkdir(filepath.Join(e.WorkDir, ".user"), 0o755); err != nil {
 				return err
 			}

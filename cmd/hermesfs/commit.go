@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/urfave/cli/v2"
 
@@ -41,12 +40,5 @@ func runCommit(ctx context.Context, o commitOptions, e *env) error {
 	var r syncer.CommitReport
 	err = ask(ctx, e, m.name, "commit", actionArgs{Paths: paths}, &r)
 	warnCommit(e, m.name, r)
-	if err != nil {
-		return err
-	}
-	if o.json {
-		return e.printJSON(r)
-	}
-	_, err = fmt.Fprintf(e.out, "%s: %s\n", m.name, commitText(r, cfg.Home))
-	return err
+	return e.report(o.json, r, m.name+": "+commitText(r, cfg.Home), err)
 }

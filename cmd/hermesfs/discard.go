@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/urfave/cli/v2"
 
@@ -41,18 +40,8 @@ func runDiscard(ctx context.Context, o discardOptions, e *env) error {
 	var r syncer.DiscardReport
 	err = ask(ctx, e, m.name, "discard", actionArgs{Paths: paths}, &r)
 	warnProblems(e, m.name, r.Problems)
-	if err != nil {
-		return err
+	if err == nil && len(r.Problems) > 0 {
+		err = failf(exitIncomplete, "%s could not be discarded", count(len(r.Problems), "path"))
 	}
-	if len(r.Problems) > 0 {
-		err = failf(exitFailed, "%s could not be discarded", count(len(r.Problems), "path"))
-	}
-	if o.json {
-		if jerr := e.printJSON(r); jerr != nil {
-			return jerr
-		}
-		return err
-	}
-	fmt.Fprintf(e.out, "%s: discarded %s\n", m.name, count(len(r.Discarded), "path"))
-	return err
+	return e.report(o.json, r, m.name+": discarded "+count(len(r.Discarded), "path"), err)
 }

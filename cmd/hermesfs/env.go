@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -44,6 +45,21 @@ func (e *env) printJSON(v any) error {
 	enc := json.NewEncoder(e.out)
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
+}
+
+// report prints what a command did: one object, or one line. After an error only an incomplete
+// action has something to report, and only as an object; the error is returned.
+func (e *env) report(asJSON bool, v any, line string, err error) error {
+	switch {
+	case err != nil && codeOf(err) != exitIncomplete:
+		return err
+	case asJSON:
+		return errors.Join(err, e.printJSON(v))
+	case err != nil:
+		return err
+	}
+	_, err = fmt.Fprintln(e.out, line)
+	return err
 }
 
 // terminal says whether a file or stream is a terminal.

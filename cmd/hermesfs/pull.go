@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 
 	"github.com/urfave/cli/v2"
 
@@ -39,12 +37,5 @@ func runPull(ctx context.Context, o pullOptions, e *env) error {
 	var r syncer.PullReport
 	err = ask(ctx, e, m.name, "pull", o.args, &r)
 	warnPull(e, m.name, r)
-	if err != nil {
-		return err
-	}
-	if o.json {
-		return errors.Join(err, e.printJSON(r))
-	}
-	_, err = fmt.Fprintf(e.out, "%s: %s\n", m.name, pullText(r))
-	return err
+	return e.report(o.json, r, m.name+": "+pullText(r), err)
 }

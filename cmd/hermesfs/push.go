@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/urfave/cli/v2"
 
@@ -40,9 +39,5 @@ func runPush(ctx context.Context, o pushOptions, e *env) error {
 	for _, p := range r.Refused {
 		e.say("%s: left alone: %s changed in the sandbox, the next pull sees to it", m.name, quote(p))
 	}
-	if o.json {
-		return e.printJSON(r)
-	}
-	_, err = fmt.Fprintf(e.out, "%s: %s\n", m.name, pushText(r, cfg.Backend))
-	return err
+	return e.report(o.json, r, m.name+": "+pushText(r, cfg.Backend), nil)
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/urfave/cli/v2"
 
@@ -38,12 +37,5 @@ func runSyncBack(ctx context.Context, o syncBackOptions, e *env) error {
 	var r syncer.SyncBackReport
 	err = ask(ctx, e, m.name, "sync-back", o.args, &r)
 	warnSyncBack(e, m.name, r)
-	if err != nil {
-		return err
-	}
-	if o.json {
-		return e.printJSON(r)
-	}
-	_, err = fmt.Fprintf(e.out, "%s: %s\n", m.name, syncBackText(r, cfg.Home))
-	return err
+	return e.report(o.json, r, m.name+": "+syncBackText(r, cfg.Home), err)
 }

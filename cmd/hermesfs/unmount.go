@@ -51,11 +51,11 @@ func runUnmount(ctx context.Context, o unmountOptions, e *env) error {
 	if r.Name == "" { // nothing was done
 		return err
 	}
-	if o.json {
-		return errors.Join(err, e.printJSON(r))
+	warnSyncBack(e, r.Name, r.SyncBack)
+	if len(r.Users) > 0 {
+		e.say("%s: warning: was in use by %s", r.Name, usersText(r.Users))
 	}
-	printUnmount(e, r, err == nil)
-	return err
+	return e.report(o.json, r, r.Name+": unmounted; "+syncBackText(r.SyncBack, r.Home), err)
 }
 
 // unmount ends a mount, also one whose daemon died. The report's name is empty when nothing was
@@ -130,15 +130,4 @@ func unmountDead(ctx context.Context, e *env, m mountDir, cfg mountConfig, args 
 		keep = backends.Keep
 	}
 	return r, errors.Join(err, s.close(context.WithoutCancel(ctx), keep))
-}
-
-// printUnmount says what came home.
-func printUnmount(e *env, r unmountReport, complete bool) {
-	warnSyncBack(e, r.Name, r.SyncBack)
-	if len(r.Users) > 0 {
-		e.say("%s: warning: was in use by %s", r.Name, usersText(r.Users))
-	}
-	if complete {
-		fmt.Fprintf(e.out, "%s: unmounted; %s\n", r.Name, syncBackText(r.SyncBack, r.Home))
-	}
 }

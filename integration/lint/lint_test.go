@@ -108,6 +108,8 @@ func TestRulesFind(t *testing.T) {
 		{"Sleeps", "fs/a_test.go", `package fs; import "time"; func f() { for !done() {}; time.Sleep(1) }`, "poll with a deadline"},
 		{"Sleeps", "fs/a_test.go", `package fs; import "time"; func f() { for !done() { time.Sleep(1) } }`, ""},
 		{"Sleeps", "fs/a_test.go", `package fs; import ("testing/synctest"; "time"); func f() { time.Sleep(1) }`, ""},
+		{"Sleeps", "fs/a_test.go", `package fs; import "time"; func (slow) Write([]byte) (int, error) { time.Sleep(1); return 0, nil }`, ""},
+		{"Sleeps", "fs/a_test.go", `package fs; import "time"; func Write() { time.Sleep(1) }`, "poll with a deadline"},
 		{"Sleeps", "fs/a.go", `package fs; import "time"; func f() { time.Sleep(1) }`, ""},
 		{"Logs", "fs/a.go", `package fs; func f() { log.Info("Pushed") }`, "lower case"},
 		{"Logs", "fs/a.go", `package fs; func f() { o.Log.Warn("pushed %d") }`, "nothing formatted"},

@@ -1,12 +1,22 @@
-// Package shell builds the file verbs (manifest, hash, push, fetch) over any transport that
-// runs POSIX sh scripts.
+// Package shell builds the file verbs (manifest, hash, push, fetch) over any transport that runs
+// POSIX sh scripts.
+//
+// Each verb is one script, in scripts/, that works with dash, bash and busybox ash and with the
+// tools that Hello found. Lists and payloads travel on stdin, names NUL-separated and beginning
+// with "./". A script's answer stands between a random begin line and an end line; without the
+// end line nothing of it is believed, whatever the exit status. What is half done in the sandbox
+// stands in a private directory below .hermesfs/tmp of the home: a script that is cut removes it,
+// and the next Claim sweeps what a killed one left.
 package shell
 
 import (
 	"context"
-	"errors"
-	"io"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"log/slog"
+	"strings"
+	"sync"
 
 	"hermesfs/backends"
 )
@@ -18,50 +28,51 @@ type Options struct {
 	Log   *slog.Logger // nil discards
 }
 
-// A Sandbox is the far copy of the home, reached by scripts.
+// A Sandbox is the far copy of the home, reached by scripts. Its methods may be called
+// concurrently, except that nothing is called after Close.
 type Sandbox struct {
-	t backends.Transport
-	o Options
-}
+	t        backends.Transport
+	log      *slog.Logger
+	mount    string // fit for a file name
+	instance string // tells our temporary directories from those of a dead process
 
-var errStub = errors.New("not built yet")
+	mu    sync.Mutex // guards tools
+	tools tools      // zero until known
+}
 
 // New makes a Sandbox over t. It does not connect.
-func New(t backends.Transport, o Options) *Sandbox { return &Sandbox{t: t, o: o} }
-
-// Hello asks the sandbox for its home and marker and finds its tools.
-func (s *Sandbox) Hello(ctx context.Context) (backends.Hello, error) {
-	return backends.Hello{}, errStub
-}
-
-// Claim creates the home, 0700, where it is missing, and leaves id as its marker.
-func (s *Sandbox) Claim(ctx context.Context, id string) error { return errStub }
-
-// Manifest calls fn for every path in scope, directories before what is in them. It is complete
-// or an error, but for the problems: below the path of each nothing is known, and absence there
-// means nothing.
-func (s *Sandbox) Manifest(ctx context.Context, scope backends.Scope, fn func(backends.Entry) error) ([]backends.Problem, error) {
-	return nil, errStub
-}
-
-// Hash returns the SHA-256 of regular files; what vanished or cannot be read is absent.
-func (s *Sandbox) Hash(ctx context.Context, paths []string) (map[string][32]byte, error) {
-	return nil, errStub
-}
-
-// Push applies a batch, see backends.Batch. When it returns an error nothing is known of what
-// was applied after Ready.
-func (s *Sandbox) Push(ctx context.Context, b *backends.Batch) (*backends.PushResult, error) {
-	return nil, errStub
-}
-
-// Fetch calls fn for each of paths while the archive streams in. Only when Fetch returned a nil
-// error was the archive complete and its digest right.
-func (s *Sandbox) Fetch(ctx context.Context, paths []string, lim backends.Limits, fn func(backends.Entry, io.Reader) error) ([]backends.Problem, error) {
-	return nil, errStub
+func New(t backends.Transport, o Options) *Sandbox {
+	s := &Sandbox{t: t, log: o.Log, mount: tempName(o.Mount), instance: random(6)}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.tools, _ = parseProbe(o.Probe) // a probe of another version is as none
+	return s
 }
 
 // Close ends the connection. It may be called twice.
 func (s *Sandbox) Close(ctx context.Context, d backends.Disposition) error {
 	return s.t.Close(ctx, d)
+}
+
+// tempName makes a file name of a mount's name that says which mount it is and never clashes.
+func tempName(mount string) string {
+	ok := func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' {
+			return r
+		}
+		return '_'
+	}
+	name := strings.Map(ok, mount)
+	if name == mount && name != "" && len(name) <= 64 {
+		return name
+	}
+	sum := sha256.Sum256([]byte(mount))
+	return name[:min(len(name), 48)] + "_" + hex.EncodeToString(sum[:6])
+}
+
+func random(n int) string {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails
+	return hex.EncodeToString(b)
 }

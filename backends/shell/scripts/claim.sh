@@ -1,0 +1,13 @@
+# Makes the home where it is missing and leaves the marker. stdin: the marker.
+begin
+if [ ! -d "$home" ]; then
+	mkdir -p -- "$home" || die 73 "cannot make $home"
+fi
+enter_home
+make_tmps
+chmod 700 .hermesfs "$tmps"
+sweep
+make_tmp
+drop_tmp_at_exit
+cat >"$tmp/id" && mv -f "$tmp/id" ".hermesfs/" || die 73 "cannot write $home/.hermesfs/id"
+finish

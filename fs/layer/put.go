@@ -78,6 +78,9 @@ func (s *Stack) Put(p Put) error {
 }
 
 func (s *Stack) put(p Put) error {
+	if err := validPath(p.Path); err != nil {
+		return err
+	}
 	if s.policy.Hidden(p.Path) {
 		return unix.EPERM
 	}
@@ -240,10 +243,6 @@ func (s *Stack) upperDir(path string) (Pair, error) {
 		return d, nil
 	}
 	for _, part := range strings.Split(path, "/") {
-		if part == "" || part == "." || part == ".." {
-			s.release(&d)
-			return d, unix.EINVAL
-		}
 		f, err := s.Lookup(d, part)
 		switch {
 		case errors.Is(err, unix.ENOENT):
@@ -366,6 +365,9 @@ func (s *Stack) Drop(path string, was Identity) error {
 }
 
 func (s *Stack) drop(path string, was Identity) error {
+	if err := validPath(path); err != nil {
+		return err
+	}
 	parent, name := Split(path)
 	dir, err := s.openUpper(parent)
 	if errors.Is(err, unix.ENOENT) {
@@ -424,6 +426,16 @@ func (s *Stack) openUpper(path string) (int, error) {
 		return fd, unix.ENOENT
 	}
 	return fd, err
+}
+
+// validPath refuses what is not a path below the home.
+func validPath(path string) error {
+	for part := range strings.SplitSeq(path, "/") {
+		if part == "" || part == "." || part == ".." {
+			return unix.EINVAL
+		}
+	}
+	return nil
 }
 
 // Split cuts a path into its directory, "." for the root, and its name.

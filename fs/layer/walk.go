@@ -3,7 +3,6 @@ package layer
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -94,12 +93,11 @@ func (s *Stack) entryOf(path string, st *unix.Stat_t) Entry {
 // is the root's.
 func (s *Stack) resolve(path string) (d Pair, name string, f Found, err error) {
 	d = s.Root()
+	if err := validPath(path); err != nil {
+		return d, "", f, err
+	}
 	parts := strings.Split(path, "/")
 	for i, part := range parts {
-		if part == "" || part == "." || part == ".." {
-			s.release(&d)
-			return d, "", f, fmt.Errorf("%q is not a path in the home: %w", path, unix.EINVAL)
-		}
 		if f, err = s.Lookup(d, part); err != nil {
 			s.release(&d)
 			return d, "", f, err
@@ -169,12 +167,12 @@ func (s *Stack) OpenFile(path string) (*os.File, Entry, error) {
 // Changes visits all that upper changes, at any level, path by path: what a whiteout or an opaque
 // directory deletes with children before parents, the rest with parents before children.
 func (s *Stack) Changes(ctx context.Context, fn func(Change) error) error {
-	return s.changes(ctx, s.Root(), fn)
+	return s.changes(ctx, s.Root(), false, fn)
 }
 
 // changes visits the upper directory of d. d.Lower is lower's directory of the same path, also
 // where it is hidden.
-func (s *Stack) changes(ctx context.Context, d Pair, fn func(Change) error) error {
+func (s *Stack) changes(ctx context.Context, d Pair, hidden bool, fn func(Change) error) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
@@ -188,14 +186,14 @@ func (s *Stack) changes(ctx context.Context, d Pair, fn func(Change) error) erro
 		if s.policy.Hidden(path) {
 			continue
 		}
-		if err := s.change(ctx, d, n.name, path, fn); err != nil {
+		if err := s.change(ctx, d, hidden, n.name, path, fn); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *Stack) change(ctx context.Context, d Pair, name, path string, fn func(Change) error) error {
+func (s *Stack) change(ctx context.Context, d Pair, hidden bool, name, path string, fn func(Change) error) error {
 	var st unix.Stat_t
 	if err := statAt(d.Upper, name, &st); err != nil {
 		if errors.Is(err, unix.ENOENT) {
@@ -205,7 +203,7 @@ func (s *Stack) change(ctx context.Context, d Pair, name, path string, fn func(C
 	}
 	white := s.isWhiteout(d.Upper, name, &st)
 	if !white && kindOf(st.Mode) == Dir {
-		return s.changeDir(ctx, d, name, path, fn)
+		return s.changeDir(ctx, d, hidden, name, path, fn)
 	}
 	// Whatever lower has below is hidden.
 	if err := s.deletedBelow(ctx, d.Lower, name, path, nil, fn); err != nil {
@@ -242,8 +240,8 @@ func (s *Stack) deletion(path string) Change {
 	return c
 }
 
-// changeDir visits an upper directory, and what it hides when it is opaque.
-func (s *Stack) changeDir(ctx context.Context, d Pair, name, path string, fn func(Change) error) error {
+// changeDir visits an upper directory, and what it hides when it is opaque, or in one that is.
+func (s *Stack) changeDir(ctx context.Context, d Pair, hidden bool, name, path string, fn func(Change) error) error {
 	c, err := s.changeOf(d, name, path)
 	if err != nil {
 		return err
@@ -265,7 +263,8 @@ func (s *Stack) changeDir(ctx context.Context, d Pair, name, path string, fn fun
 	if err != nil {
 		return &os.PathError{Op: "read mark of", Path: path, Err: err}
 	}
-	if opaque && sub.Lower >= 0 {
+	hidden = hidden || opaque
+	if hidden && sub.Lower >= 0 {
 		err := s.deletedBelow(ctx, d.Lower, name, path, func(name string) bool {
 			var st unix.Stat_t
 			return statAt(sub.Upper, name, &st) == nil
@@ -274,7 +273,7 @@ func (s *Stack) changeDir(ctx context.Context, d Pair, name, path string, fn fun
 			return err
 		}
 	}
-	return s.changes(ctx, sub, fn)
+	return s.changes(ctx, sub, hidden, fn)
 }
 
 // deletedBelow visits what lower shows below the directory name of dir as deleted, children

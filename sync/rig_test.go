@@ -45,17 +45,11 @@ type rig struct {
 // newRig makes a rig with the preset "all" and files in the home; it is not attached yet.
 func newRig(t *testing.T, files tree, change ...func(*rig)) *rig {
 	t.Helper()
-	dir := t.TempDir()
-	r := &rig{
-		t: t, home: filepath.Join(dir, "home"), far: filepath.Join(dir, "far", ".hermes"), state: filepath.Join(dir, "state"),
-		access: access.Options{Preset: "all"},
-		clock:  &fakeClock{now: time.Now()}, log: &logBuffer{},
-	}
+	r := rigIn(t, t.TempDir())
 	must(t, os.MkdirAll(r.home, 0o755))
 	must(t, os.MkdirAll(filepath.Dir(r.far), 0o755))
 	must(t, os.MkdirAll(r.state, 0o700))
 	files.write(t, r.home)
-	r.options = Options{Name: "one", SandboxURL: "dir:" + filepath.Dir(r.far)}
 	for _, f := range change {
 		f(r)
 	}
@@ -64,9 +58,18 @@ func newRig(t *testing.T, files tree, change ...func(*rig)) *rig {
 	return r
 }
 
+// rigIn is the rig in a directory, not open yet.
+func rigIn(t *testing.T, dir string) *rig {
+	far := filepath.Join(dir, "far", ".hermes")
+	return &rig{
+		t: t, home: filepath.Join(dir, "home"), far: far, state: filepath.Join(dir, "state"),
+		access: access.Options{Preset: "all"}, options: Options{Name: "one", SandboxURL: "dir:" + filepath.Dir(far)},
+		clock: &fakeClock{now: time.Now()}, log: &logBuffer{},
+	}
+}
+
 // open opens the mount's state, as a mount does.
 func (r *rig) open() {
-	r.t.Helper()
 	policy, err := access.New(r.access)
 	must(r.t, err)
 	r.stack, err = layer.Open(layer.Options{
@@ -96,7 +99,6 @@ func (r *rig) close() {
 
 // remount ends this mount and starts it again.
 func (r *rig) remount() {
-	r.t.Helper()
 	r.close()
 	r.open()
 }
@@ -387,8 +389,11 @@ func (l *logBuffer) has(parts ...string) bool {
 var ctx = context.Background()
 
 func must(t *testing.T, err error) {
-	t.Helper()
+	if err != nil && t == nil { // a child that is not a test
+		panic(err)
+	}
 	if err != nil {
+		t.Helper()
 		t.Fatal(err)
 	}
 }

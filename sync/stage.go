@@ -26,6 +26,9 @@ func (c *committing) makeDirs(context.Context) error {
 		if j.host.Kind == Absent {
 			c.applied(j, [32]byte{})
 		}
+		if err := c.e.fail("commit-applied"); err != nil {
+			return err
+		}
 	}
 	return c.flush()
 }

@@ -20,7 +20,13 @@ type Update struct {
 
 // Apply writes u in one durable transaction; an empty u costs nothing.
 func (j *Journal) Apply(u Update) error {
-	return j.update(stepApply, func(t *txn) error {
+	filled := false
+	err := j.update(stepApply, func(t *txn) error {
+		empty, err := t.empty(bucketBase)
+		if err != nil {
+			return err
+		}
+		filled = empty && len(u.Put) >= bulkPuts
 		changed, err := t.applyBases(u)
 		if err != nil {
 			return err
@@ -45,6 +51,10 @@ func (j *Journal) Apply(u Update) error {
 		}
 		return t.appendEvents(u.Events)
 	})
+	if err == nil && filled {
+		j.tidy() // a first push leaves its pending behind, as large as the base
+	}
+	return err
 }
 
 func (t *txn) applyBases(u Update) (changed bool, err error) {

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	osexec "os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -22,6 +23,7 @@ import (
 const (
 	envCrashPoint = "HERMESFS_JOURNAL_CRASH_POINT" // run the script, die at this failpoint
 	envCrashLoop  = "HERMESFS_JOURNAL_CRASH_LOOP"  // write generation after generation until killed
+	envFull       = "HERMESFS_JOURNAL_FULL"        // write past a limit on the file's size
 	envHold       = "HERMESFS_JOURNAL_HOLD"        // hold the lock until stdin ends
 	crashPaths    = 60
 )
@@ -32,6 +34,8 @@ func TestMain(m *testing.M) {
 		crashAt(os.Args[1], os.Getenv(envCrashPoint))
 	case os.Getenv(envCrashLoop) != "":
 		crashLoop(os.Args[1])
+	case os.Getenv(envFull) != "":
+		writeUntilFull(os.Args[1])
 	case os.Getenv(envHold) != "":
 		hold(os.Args[1])
 	}
@@ -263,4 +267,42 @@ func TestLockedByAnotherProcess(t *testing.T) {
 	_ = cmd.Wait()
 	_ = in.Close()
 	openAt(t, path, Options{Timeout: 5 * time.Second})
+}
+
+// writeUntilFull has writes fail as on a full disk, then makes room.
+func writeUntilFull(path string) {
+	j, err := Open(path, Options{})
+	die(err)
+	die(j.Apply(Update{Put: map[string]Base{"a": {Kind: Dir}}}))
+	info, err := os.Stat(path)
+	die(err)
+	signal.Ignore(syscall.SIGXFSZ)
+	var room syscall.Rlimit
+	die(syscall.Getrlimit(syscall.RLIMIT_FSIZE, &room))
+	full := room
+	full.Cur = uint64(info.Size())
+	die(syscall.Setrlimit(syscall.RLIMIT_FSIZE, &full))
+	bases := sampleBases(20_000)
+	for range 2 {
+		err = j.Apply(Update{Put: bases})
+		if !errors.Is(err, syscall.EFBIG) && (err == nil || errors.Is(err, ErrCorrupt)) {
+			die(fmt.Errorf("Apply on a full disk = %w", err))
+		}
+	}
+	if n, err := j.CountBases(); err != nil || n != 1 {
+		die(fmt.Errorf("CountBases() = %d, %w after a failed Apply", n, err))
+	}
+	die(syscall.Setrlimit(syscall.RLIMIT_FSIZE, &room))
+	die(j.Apply(Update{Put: bases}))
+	die(j.Close())
+	os.Exit(0)
+}
+
+func TestDiskFull(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.db")
+	must(t, child(t, path, envFull+"=1").Run())
+	j := openAt(t, path, Options{})
+	if n, err := j.CountBases(); err != nil || n != 20_001 {
+		t.Errorf("CountBases() = %d, %v, want 20001", n, err)
+	}
 }

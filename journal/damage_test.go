@@ -140,6 +140,7 @@ func TestTruncated(t *testing.T) {
 }
 
 func TestZeroed(t *testing.T) {
+	t.Parallel()
 	d := newDamaged(t)
 	if !d.check(t, "all zero", make([]byte, len(d.whole))) {
 		t.Error("a zeroed file is not reported")
@@ -154,15 +155,16 @@ func TestZeroed(t *testing.T) {
 }
 
 func TestBitFlips(t *testing.T) {
+	t.Parallel()
 	d := newDamaged(t)
 	pages := d.pages
 	rnd := rand.New(rand.NewPCG(2, 2))
 	var bits []int
-	for range 120 {
+	for range 60 {
 		bits = append(bits, rnd.IntN(pages*pageSize*8))
 	}
 	for page := range pages { // headers and first elements are where it hurts
-		for word := range 8 {
+		for word := range 5 {
 			bits = append(bits, page*pageSize*8+word*32+rnd.IntN(32))
 		}
 	}
@@ -182,6 +184,7 @@ func TestBitFlips(t *testing.T) {
 
 // TestGarbagePages gives pages contents that pass bbolt's own look at them.
 func TestGarbagePages(t *testing.T) {
+	t.Parallel()
 	d := newDamaged(t)
 	rnd := rand.New(rand.NewPCG(3, 3))
 	for page := 2; page < d.pages; page++ {

@@ -90,7 +90,7 @@ func resolvedOr(arg string) string {
 // ask has an action done on a mount, by its daemon when one runs, else here. result, when not
 // nil, receives what the action reports, also beside an error.
 func ask(ctx context.Context, e *env, name, action string, args actionArgs, result any) error {
-	m, cfg, err := find(e, name)
+	m, _, err := find(e, name)
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func ask(ctx context.Context, e *env, name, action string, args actionArgs, resu
 		bar.clear()
 	default:
 		defer lock.Close()
-		raw, err = performHere(ctx, e, m, cfg, action, args)
+		raw, err = performHere(ctx, e, m, action, args)
 	}
 	if len(raw) > 0 && result != nil {
 		err = errors.Join(err, json.Unmarshal(raw, result))
@@ -135,7 +135,11 @@ func (m mountDir) reach(ctx context.Context) (*client, *stateLock, error) {
 var errDaemonUp = errors.New("its daemon runs")
 
 // performHere does an action in this process. The caller holds the lock.
-func performHere(ctx context.Context, e *env, m mountDir, cfg mountConfig, action string, args actionArgs) (raw json.RawMessage, err error) {
+func performHere(ctx context.Context, e *env, m mountDir, action string, args actionArgs) (raw json.RawMessage, err error) {
+	cfg, err := m.config() // under the lock: it may have changed
+	if err != nil {
+		return nil, err
+	}
 	s, err := openSession(m, cfg, commandLog(e), needs(action))
 	if err != nil {
 		return nil, err

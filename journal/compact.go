@@ -98,7 +98,7 @@ func (j *Journal) rewrite(db *bolt.DB) (next opened, err error) {
 	}
 	defer func() {
 		if err != nil {
-			os.Remove(f.Name()) //nolint:errcheck // the next Open sweeps it
+			os.Remove(f.Name()) // the next Open sweeps it
 		}
 	}()
 	if err := lock(f, false, time.Time{}); err != nil {
@@ -117,7 +117,7 @@ func (j *Journal) rewrite(db *bolt.DB) (next opened, err error) {
 	// From here on the new file is the journal, whatever happens. Without the fsync the old one may
 	// come back after a power cut, with the same content.
 	if err := syncDir(filepath.Dir(j.path)); err != nil {
-		return opened{copied, f}, nil //nolint:nilerr // see above
+		return opened{copied, f}, nil // see above
 	}
 	return opened{copied, f}, nil
 }

@@ -95,7 +95,7 @@ func (j *Journal) Close() error {
 	if tidy && j.wasteful(db) {
 		// Everything is durable already. A compaction that cannot be done changes nothing.
 		if next, err := j.rewrite(db); err == nil {
-			defer next.db.Close() //nolint:errcheck // rewrite made it durable
+			defer next.db.Close() // rewrite made it durable
 		}
 	}
 	if err := db.Close(); err != nil {

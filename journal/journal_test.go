@@ -271,7 +271,7 @@ func TestCallbacks(t *testing.T) {
 	for name, iterate := range iterations {
 		calls := 0
 		err := iterate(func() error { calls++; return mine })
-		if err != mine || calls != 1 { //nolint:errorlint // unwrapped is the promise
+		if err != mine || calls != 1 { // unwrapped is the promise
 			t.Errorf("%s = %v after %d calls, want the callback's own error after 1", name, err, calls)
 		}
 		must(t, iterate(func() error { // reads may nest

@@ -182,7 +182,7 @@ func sweep(path string) {
 	}
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), tempPrefix(path)) {
-			os.Remove(filepath.Join(dir, e.Name())) //nolint:errcheck // the next Open tries again
+			os.Remove(filepath.Join(dir, e.Name())) // the next Open tries again
 		}
 	}
 }

@@ -153,7 +153,7 @@ func readMeta(f io.ReaderAt, i int) (m boltMeta, err error) {
 	}
 	e, body := binary.NativeEndian, b[headerSize:]
 	sum := fnv.New64a()
-	sum.Write(body[:56]) //nolint:errcheck // a hash never fails
+	sum.Write(body[:56]) // a hash never fails
 	switch {
 	case e.Uint32(body) != metaMagic:
 		return m, fmt.Errorf("not a bbolt file")

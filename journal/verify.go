@@ -31,7 +31,7 @@ func (j *Journal) Verify(fn func(problem string)) error {
 		if err != nil {
 			return err
 		}
-		defer tx.Rollback() //nolint:errcheck // nothing was changed
+		defer tx.Rollback() // nothing was changed
 		t.Tx = tx
 		return v.run(j)
 	})

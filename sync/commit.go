@@ -41,6 +41,7 @@ func (e *Engine) commit(ctx context.Context, o CommitOptions) (r CommitReport, e
 		return r, err
 	}
 	defer h.Close()
+	h.noExchange = e.noExchange
 	lock, err := e.lock(ctx, h)
 	if err != nil {
 		return r, err

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	iofs "io/fs"
 	"log/slog"
 	"maps"
@@ -83,7 +84,7 @@ func (r *rig) open() {
 	o.Home, o.Tree, o.Journal, o.Objects, o.Policy = r.home, r.stack, r.journal, filepath.Join(r.state, "objects"), policy
 	o.Clock, o.Log = r.clock, slog.New(slog.NewTextHandler(r.log, nil))
 	if r.sandbox == nil {
-		r.sandbox = &faulty{Sandbox: newSandbox(r.t, filepath.Dir(r.far))}
+		r.sandbox = &faulty{Sandbox: newSandbox(r.t, filepath.Dir(r.far)), far: r.far}
 	}
 	if o.SandboxURL != "" {
 		o.Sandbox = r.sandbox
@@ -288,9 +289,12 @@ func readTree(t *testing.T, dir string) tree {
 // faulty is a Sandbox whose calls can be made to fail.
 type faulty struct {
 	Sandbox
+	far   string
 	mu    sync.Mutex
 	calls []string
 	fail  func(op string) error // before the call
+
+	unreadable []string // directories and files
 }
 
 func (f *faulty) call(op string) error {
@@ -318,7 +322,37 @@ func (f *faulty) Manifest(ctx context.Context, scope backends.Scope, fn func(bac
 	if err := f.call("manifest"); err != nil {
 		return nil, err
 	}
-	return f.Sandbox.Manifest(ctx, scope, fn)
+	problems, err := f.Sandbox.Manifest(ctx, scope, func(e backends.Entry) error {
+		for _, p := range f.unreadable {
+			if below(e.Path, p) {
+				return nil
+			}
+		}
+		return fn(e)
+	})
+	for _, p := range f.unreadable {
+		if st, err := os.Stat(filepath.Join(f.far, p)); err == nil && st.IsDir() {
+			problems = append(problems, backends.Problem{Path: p, Err: iofs.ErrPermission})
+		}
+	}
+	return problems, err
+}
+
+func (f *faulty) Fetch(ctx context.Context, paths []string, lim backends.Limits, fn func(backends.Entry, io.Reader) error) ([]backends.Problem, error) {
+	if err := f.call("fetch"); err != nil {
+		return nil, err
+	}
+	var can []string
+	var bad []backends.Problem
+	for _, p := range paths {
+		if slices.Contains(f.unreadable, p) {
+			bad = append(bad, backends.Problem{Path: p, Err: iofs.ErrPermission})
+		} else {
+			can = append(can, p)
+		}
+	}
+	problems, err := f.Sandbox.Fetch(ctx, can, lim, fn)
+	return append(problems, bad...), err
 }
 
 func (f *faulty) Push(ctx context.Context, b *backends.Batch) (*backends.PushResult, error) {
@@ -407,6 +441,13 @@ func statOf(t *testing.T, path string) unix.Stat_t {
 	return st
 }
 
+// untouched says whether a file is what it was, but for having been read.
+func untouched(a, b unix.Stat_t) bool {
+	return a.Ino == b.Ino && a.Mtim == b.Mtim && a.Ctim == b.Ctim && a.Mode == b.Mode && a.Size == b.Size
+}
+
 func transient(what string) error {
 	return &backends.TransportError{Op: what, Err: errors.New("connection lost")}
 }
+
+func withCancel() (context.Context, context.CancelFunc) { return context.WithCancel(ctx) }

@@ -134,6 +134,8 @@ type Engine struct {
 	objects *Objects
 	turn    chan struct{} // holds one token; who has it runs
 
+	noExchange bool // for tests: as if the home's file system could not exchange names
+
 	// rebased is what the home got by a commit of this process, for paths of upper that changed
 	// while it ran: their origin in upper is older. Guarded by turn.
 	rebased map[string]layer.Origin

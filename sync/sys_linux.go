@@ -37,7 +37,11 @@ func (h *home) swap(dir int, temp, name string) error {
 	if err != nil {
 		return err
 	}
-	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+	with, err := statAt(dir, temp)
+	if err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR || with.Mode&unix.S_IFMT == unix.S_IFDIR {
 		err = renameAt(dir, name, old, unix.RENAME_NOREPLACE)
 	} else {
 		err = retry(func() error { return unix.Linkat(dir, name, dir, old, 0) })

@@ -1,0 +1,146 @@
+package ssh
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	osexec "os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// ssh binds a name with a dot and 16 letters after it, then renames; macOS allows 104 bytes with
+// the NUL.
+const maxSocket = 104 - 1 - 17
+
+// makeSocketLocked chooses the socket's path: another one for each Transport, so that closing one
+// does not end the scripts of another.
+func (t *Transport) makeSocketLocked() error {
+	sum := sha256.Sum256([]byte(t.URL() + "\x00" + newMark()))
+	name := hex.EncodeToString(sum[:8])
+	if dir := t.o.ControlDir; dir != "" && fits(filepath.Join(dir, name)) {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("ssh control directory: %w", err)
+		}
+		if info, err := os.Lstat(dir); err != nil || !private(info) {
+			return fmt.Errorf("ssh control directory %q: must be ours alone (mode 0700)", dir)
+		}
+		t.socket = filepath.Join(dir, name)
+		return nil
+	}
+	tmp := os.TempDir()
+	if !fits(filepath.Join(tmp, "hermesfs-ssh-0123456789", name)) {
+		tmp = "/tmp"
+	}
+	dir, err := os.MkdirTemp(tmp, "hermesfs-ssh-")
+	if err != nil {
+		return fmt.Errorf("ssh control directory: %w", err)
+	}
+	t.ownDir, t.socket = dir, filepath.Join(dir, name)
+	return nil
+}
+
+// fits also refuses what ssh would expand or take apart.
+func fits(path string) bool {
+	return len(path) <= maxSocket && filepath.IsAbs(path) && !strings.ContainsAny(path, "%$~\"\\ \t\n")
+}
+
+func private(info os.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return info.IsDir() && info.Mode().Perm()&0o077 == 0 && ok && int(st.Uid) == os.Geteuid()
+}
+
+// command tells the master something; its answer is returned.
+func (t *Transport) command(ctx context.Context, word string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, commandLimit)
+	defer cancel()
+	args := append(t.baseArgs(), "-S", t.socket, "-O", word, "--", t.o.Host)
+	cmd := osexec.CommandContext(ctx, t.o.Program, args...)
+	cmd.WaitDelay = time.Second
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// dropMaster ends a master that is of no use.
+func (t *Transport) dropMaster(ctx context.Context) error {
+	if err := t.lock(ctx); err != nil {
+		return err
+	}
+	defer t.unlock()
+	return t.exitLocked(ctx)
+}
+
+// endMaster ends the master and removes what was made for it.
+func (t *Transport) endMaster(ctx context.Context) error {
+	if err := t.lock(ctx); err != nil {
+		return err
+	}
+	defer t.unlock()
+	if t.socket == "" {
+		return nil
+	}
+	err := t.exitLocked(ctx)
+	if t.ownDir != "" {
+		err = errors.Join(err, os.RemoveAll(t.ownDir))
+	}
+	return err
+}
+
+// exitLocked tells the master to exit and waits until it is gone.
+func (t *Transport) exitLocked(ctx context.Context) error {
+	if !answers(t.socket) {
+		_ = os.Remove(t.socket)
+		return nil
+	}
+	answer, _ := t.command(ctx, "check")
+	pid := masterPID(answer)
+	if out, err := t.command(ctx, "exit"); err != nil {
+		t.log.Warn("ssh master does not exit", "host", t.o.Host, "error", err, "said", lastLine(out))
+	}
+	deadline := time.Now().Add(commandLimit)
+	for pid > 1 && syscall.Kill(pid, 0) == nil && time.Now().Before(deadline) && ctx.Err() == nil {
+		time.Sleep(2 * time.Millisecond)
+	}
+	_ = os.Remove(t.socket)
+	return nil
+}
+
+// masterPID reads "Master running (pid=123)".
+func masterPID(answer string) int {
+	_, rest, _ := strings.Cut(answer, "pid=")
+	digits, _, _ := strings.Cut(rest, ")")
+	pid, err := strconv.Atoi(digits)
+	if err != nil {
+		return 0
+	}
+	return pid
+}
+
+// kill ends a script on the far side: the end of its channel alone leaves alive what neither
+// reads nor writes. It works while the master does, within killLimit.
+func (t *Transport) kill(args []string, pid int, mark string) {
+	if pid <= 1 || !answers(t.socket) {
+		return
+	}
+	// The command line holds the mark, as long as the process id is still the script's.
+	script := fmt.Sprintf(`p=%d
+if [ -r /proc/$p/cmdline ]; then l=$(tr '\0' ' ' </proc/$p/cmdline); else l=$(ps -o args= -p $p); fi
+case $l in *%s*) kill -TERM -$p || kill -TERM $p ;; esac 2>/dev/null
+exit 0`, pid, mark)
+	command, err := remoteCommand(script, newMark())
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), killLimit)
+	defer cancel()
+	c := &client{cmd: osexec.Command(t.o.Program, append(append([]string{}, args...), command)...), stderr: &markedStderr{mark: []byte("\x00")}}
+	if o, err := c.run(ctx); err != nil || o.code != 0 {
+		t.log.Debug("cannot end the script on the far side", "host", t.o.Host, "error", err, "status", o.code)
+	}
+}

@@ -104,7 +104,7 @@ func (t *Transport) exitLocked(ctx context.Context) error {
 		t.log.Warn("ssh master does not exit", "host", t.o.Host, "error", err, "said", lastLine(out))
 	}
 	deadline := time.Now().Add(commandLimit)
-	for pid > 1 && syscall.Kill(pid, 0) == nil && time.Now().Before(deadline) && ctx.Err() == nil {
+	for pid > 1 && runs(pid) && time.Now().Before(deadline) && ctx.Err() == nil {
 		time.Sleep(2 * time.Millisecond)
 	}
 	_ = os.Remove(t.socket)
@@ -120,6 +120,16 @@ func masterPID(answer string) int {
 		return 0
 	}
 	return pid
+}
+
+// runs says whether a process that is not our child has not yet ended. Where its new parent is slow
+// to reap, it is a zombie for a while.
+func runs(pid int) bool {
+	if syscall.Kill(pid, 0) != nil {
+		return false
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err != nil || !strings.Contains(string(stat), ") Z ")
 }
 
 // kill ends a script on the far side: the end of its channel alone leaves alive what neither

@@ -4,6 +4,7 @@ import (
 	"os"
 	osexec "os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -183,7 +184,7 @@ func (b *box) symlink(target, rel string) {
 	}
 }
 
-// every byte but NUL and the slash, in names of one to many bytes
+// awkwardNames are names that shells and tools get wrong, with every byte but NUL and the slash.
 func awkwardNames() []string {
 	names := []string{
 		"-rf", "--", "-", " ", "a b", " lead", "trail ", "tab\there", "new\nline", "\n", "end\n", "\nstart", "cr\r", "back\\slash", "\\n", "\\",
@@ -191,10 +192,14 @@ func awkwardNames() []string {
 		"\xff\xfe", "\x80\x81\x82\x88", "bad\xc3", "ünïcödé", "日本語", "\u202egnp", "\x1b[31m", "\x01\x7f", "tar: x: Cannot open",
 		strings.Repeat("n", 255), strings.Repeat("é", 127), strings.Repeat("\xff", 255),
 	}
+	var all []byte
 	for c := 1; c < 256; c++ {
-		if c != '/' && c != '.' {
-			names = append(names, "b"+string([]byte{byte(c)}))
+		if c != '/' {
+			all = append(all, byte(c))
 		}
+	}
+	for chunk := range slices.Chunk(all, 16) {
+		names = append(names, "b"+string(chunk), string(chunk)+"e")
 	}
 	return names
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // batchSize is how many steps are recorded in the journal at once.
-const batchSize = 256
+const batchSize = 2048
 
 // Commit takes what the upper layer changes to the home, under the home's lock, for which it
 // waits. Once the plan is in the journal it goes on to the end, whatever becomes of ctx: cancelling
@@ -83,7 +83,8 @@ type committing struct {
 	events []journal.Event
 	late   []*job // directories whose mode comes last
 
-	patience int // how often a file that is open for writing may still be looked at again
+	buf      []byte // for copying
+	patience int    // how often a file that is open for writing may still be looked at again
 }
 
 // takeable is a preimage that goes to the objects once its step is in the journal.
@@ -102,6 +103,10 @@ func (e *Engine) commitLocked(ctx context.Context, h *home, o CommitOptions, r *
 	c := &committing{e: e, h: h, r: r, jobs: todo, open: map[int]journal.Step{}, patience: openLooks}
 	if len(todo) > 0 {
 		if err := c.run(ctx); err != nil {
+			// Give the home back as it was, but for the steps that are done.
+			if _, rerr := e.recoverLocked(ctx, h); rerr != nil {
+				e.log.Error("a commit stays open until the next one", "seq", c.seq, "error", rerr.Error())
+			}
 			return err
 		}
 	}
@@ -111,16 +116,13 @@ func (e *Engine) commitLocked(ctx context.Context, h *home, o CommitOptions, r *
 // run carries the plan out, see the package comment for the order.
 func (c *committing) run(ctx context.Context) error {
 	e := c.e
-	meta, err := e.o.Journal.Meta()
-	if err != nil {
-		return fmt.Errorf("read journal: %w", err)
-	}
 	slices.SortStableFunc(c.jobs, compareJobs)
 	steps := make([]journal.Step, len(c.jobs))
 	for i, j := range c.jobs {
 		j.index, j.step = i, j.plan()
 		steps[i] = j.step
 	}
+	var err error
 	c.seq, err = e.o.Journal.BeginCommit(journal.Commit{
 		Mount: e.o.Name, Home: e.o.Home, StartedAt: e.clock.Now(), Open: true, Kind: "commit", Steps: len(steps),
 	}, steps)
@@ -131,8 +133,12 @@ func (c *committing) run(ctx context.Context) error {
 	if err := e.fail("commit-planned"); err != nil {
 		return err
 	}
+	owner, err := e.owner()
+	if err != nil {
+		return err
+	}
 	for _, j := range c.jobs {
-		j.temp = tempName(meta.MountID, c.seq, j.index)
+		j.temp = tempName(owner, c.seq, j.index)
 	}
 	for _, phase := range []func(context.Context) error{c.makeDirs, c.stage, c.exchange} {
 		if err := phase(ctx); err != nil {
@@ -154,11 +160,21 @@ func (c *committing) run(ctx context.Context) error {
 
 // tempName is the name of a staged file, and then of what it replaced, until that is an object. A
 // killed commit is cleaned up by it.
-func tempName(mountID string, seq uint64, index int) string {
-	if len(mountID) > 12 {
-		mountID = mountID[:12]
+func tempName(owner string, seq uint64, index int) string {
+	return fmt.Sprintf(".hermesfs-%s-%d-%d", owner, seq, index)
+}
+
+// owner tells the temporary names of this mount from those of others.
+func (e *Engine) owner() (string, error) {
+	meta, err := e.o.Journal.Meta()
+	if err != nil {
+		return "", fmt.Errorf("read journal: %w", err)
 	}
-	return fmt.Sprintf(".hermesfs-%s-%d-%d", strings.ReplaceAll(mountID, "/", "_"), seq, index)
+	id := meta.MountID
+	if id == "" {
+		id = e.o.Name
+	}
+	return strings.ReplaceAll(id[:min(len(id), 16)], "/", "_"), nil
 }
 
 // compareJobs puts steps in the order in which they are applied: new directories, then files,
@@ -244,10 +260,6 @@ func (c *committing) flush() error {
 		}
 		clear(c.open)
 	}
-	if err := c.e.note(journal.Update{Events: c.events}); err != nil {
-		return err
-	}
-	c.events = c.events[:0]
 	if err := c.e.fail("commit-recorded"); err != nil {
 		return err
 	}
@@ -323,6 +335,9 @@ func (c *committing) leaveUpper(ctx context.Context, jobs []*job) error {
 		}
 	}
 	if err := c.flush(); err != nil {
+		return err
+	}
+	if err := c.e.note(journal.Update{Events: c.events}); err != nil {
 		return err
 	}
 	return c.e.fail("commit-dropped")

@@ -471,3 +471,65 @@ func TestLockFileIsNotFollowed(t *testing.T) {
 		t.Error("the lock was made through a symlink")
 	}
 }
+
+// A commit that fails half-way gives the home back, but for what was done.
+func TestCommitFailureLeavesNothingBehind(t *testing.T) {
+	for _, point := range []string{"commit-planned", "commit-written", "commit-staged", "commit-applied", "commit-recorded", "commit-taken", "commit-synced"} {
+		t.Run(point, func(t *testing.T) {
+			armed := true
+			r := newRig(t, tree{"a": "1", "b": "1", "gone": "g"}, noSandbox, func(r *rig) {
+				r.options.Fail = func(p string) error {
+					if p == point && armed {
+						armed = false
+						return errors.New("no space left")
+					}
+					return nil
+				}
+			})
+			r.put("a", "2", 0o644)
+			r.put("b", "2", 0o644)
+			r.put("n/n", "n", 0o644)
+			r.remove("gone")
+			if _, err := r.Commit(ctx, CommitOptions{}); err == nil {
+				t.Fatal("Commit = nil, want the fault")
+			}
+			for p := range readTree(t, r.home) {
+				if strings.Contains(p, ".hermesfs-") {
+					t.Errorf("%s was left in the home", p)
+				}
+			}
+			r.commit()
+			r.wantHome(tree{"a": "2", "b": "2", "n/n": "n"})
+			wantUpper(t, r)
+			for _, v := range []string{"1", "g"} {
+				if !slices.Contains(r.allObjects(), v) {
+					t.Errorf("%q is lost", v)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkCommit(b *testing.B) {
+	for b.Loop() {
+		b.StopTimer()
+		t := &testing.T{}
+		r := rigIn(t, b.TempDir())
+		must(t, os.MkdirAll(r.home, 0o755))
+		must(t, os.MkdirAll(r.state, 0o700))
+		for i := range 10_000 {
+			tree{fmt.Sprintf("d%d/f%d", i%100, i): "old content of some length"}.write(t, r.home)
+		}
+		noSandbox(r)
+		r.open()
+		for i := range 10_000 {
+			r.put(fmt.Sprintf("d%d/f%d", i%100, i), "new content of another length", 0o644)
+		}
+		unix.Sync()
+		b.StartTimer()
+		r.commit()
+		b.StopTimer()
+		r.close()
+		b.StartTimer()
+	}
+}

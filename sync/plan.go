@@ -59,6 +59,9 @@ func (e *Engine) plan(ctx context.Context, h *home, o CommitOptions, r *CommitRe
 		changes: map[string]layer.Change{}, parents: map[string]layer.Change{}, hosts: map[string]hostFile{},
 		base: States{}, ours: States{}, theirs: States{},
 	}
+	for _, n := range o.Paths {
+		p.met[n] = false
+	}
 	dirs := map[string]layer.Change{}
 	err := e.o.Tree.Changes(ctx, func(c layer.Change) error {
 		if c.Kind == layer.Dir {
@@ -114,12 +117,7 @@ func (p *planning) lets(c layer.Change) bool {
 		p.r.Refused = append(p.r.Refused, Refused{c.Path, reason})
 		return false
 	}
-	named := false
-	for _, n := range p.o.Paths {
-		if n == c.Path || !p.o.exact && below(c.Path, n) {
-			named, p.met[n] = true, true
-		}
-	}
+	named := p.isNamed(c.Path)
 	switch {
 	case len(p.o.Paths) > 0 && !named, p.e.o.Policy.Hidden(c.Path):
 		return false
@@ -142,6 +140,21 @@ func (p *planning) lets(c layer.Change) bool {
 		}
 	}
 	return true
+}
+
+// isNamed says whether the commit was asked for a path, or for a directory above it.
+func (p *planning) isNamed(path string) bool {
+	if p.o.exact {
+		_, ok := p.met[path]
+		return ok
+	}
+	named := false
+	for _, n := range p.o.Paths {
+		if n == path || below(path, n) {
+			named, p.met[n] = true, true
+		}
+	}
+	return named
 }
 
 // drop takes a path that cannot be handled out of the plan, with all below it.

@@ -83,9 +83,9 @@ func (e *Engine) recoverLocked(ctx context.Context, h *home) ([]uint64, error) {
 	if err != nil || len(open) == 0 {
 		return nil, err
 	}
-	meta, err := e.o.Journal.Meta()
+	owner, err := e.owner()
 	if err != nil {
-		return nil, fmt.Errorf("read journal: %w", err)
+		return nil, err
 	}
 	var seqs []uint64
 	for _, c := range open {
@@ -96,7 +96,7 @@ func (e *Engine) recoverLocked(ctx context.Context, h *home) ([]uint64, error) {
 				return context.Cause(ctx)
 			}
 			was := s
-			if err := e.recoverStep(h, tempName(meta.MountID, c.Seq, i), &s); err != nil {
+			if err := e.recoverStep(h, tempName(owner, c.Seq, i), &s); err != nil {
 				return fmt.Errorf("step %d, %q: %w", i, s.Path, err)
 			}
 			if s != was {

@@ -94,6 +94,7 @@ func chownLike(dir int, name string, host *hostFile) error {
 // stage puts the content of every file beside its target, and makes all of it durable.
 func (c *committing) stage(ctx context.Context) error {
 	n := 0
+	c.buf = make([]byte, 256<<10)
 	for i, j := range c.jobs {
 		if op := j.op(); op != "put" && op != "symlink" {
 			continue
@@ -166,7 +167,7 @@ func (c *committing) stageFile(ctx context.Context, j *job, dir int) (stable boo
 	defer func() { err = errors.Join(err, dst.Close()) }()
 	sum := sha256.New()
 	holes := &holeWriter{f: dst}
-	if _, err := io.CopyBuffer(io.MultiWriter(holes, sum), onlyReader{src}, make([]byte, 256<<10)); err != nil {
+	if _, err := io.CopyBuffer(io.MultiWriter(holes, sum), onlyReader{src}, c.buf); err != nil {
 		return false, err
 	}
 	if err := holes.finish(); err != nil {

@@ -113,7 +113,16 @@ func (o *Overlay) raisedLocked(n *node, pair layer.Pair, base string) error {
 	}
 	n.upper, n.dev, n.real = true, st.Dev, st.Ino
 	n.forgetPair()
+	o.linkedLocked()
 	return nil
+}
+
+// linkedLocked has the other names of files that were copied up looked at anew. The caller holds mu
+// for writing.
+func (o *Overlay) linkedLocked() {
+	for _, path := range o.stack.Linked() {
+		o.notify.send(o.refreshLocked(path)...)
+	}
 }
 
 // copyUpTreeLocked makes upper have a directory with all that the view shows below it, and hide
@@ -127,6 +136,7 @@ func (o *Overlay) copyUpTreeLocked(n *node, pair layer.Pair, base string) error 
 		return err
 	}
 	o.detachedLocked(n)
+	o.linkedLocked()
 	return nil
 }
 

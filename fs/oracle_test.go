@@ -89,7 +89,7 @@ func seedTree(t *testing.T, dir string, seed uint64) {
 		}
 		for _, f := range names {
 			path := filepath.Join(dir, d, f)
-			switch rng.IntN(6) {
+			switch rng.IntN(7) {
 			case 0, 1:
 				if err := os.WriteFile(path, []byte(strings.Repeat(path[len(dir):], rng.IntN(40))), 0o644); err != nil {
 					t.Fatal(err)
@@ -104,6 +104,10 @@ func seedTree(t *testing.T, dir string, seed uint64) {
 			case 3:
 				if err := os.Symlink("../a", path); err != nil {
 					t.Fatal(err)
+				}
+			case 4: // another name of a file, if there is one
+				if files, _ := filepath.Glob(filepath.Join(dir, "?", "?")); len(files) > 0 {
+					_ = os.Link(files[rng.IntN(len(files))], path)
 				}
 			}
 		}

@@ -534,3 +534,49 @@ func TestReadDirWhileRemoving(t *testing.T) {
 		t.Errorf("a child of what was deleted = %v", err)
 	}
 }
+
+func TestHardLinksOfLowerStayOneFile(t *testing.T) {
+	m := newMount(t, nil, func(lower string) {
+		write(t, filepath.Join(lower, "d/a"), "one")
+		for _, name := range []string{"d/b", "c"} {
+			if err := os.Link(filepath.Join(lower, "d/a"), filepath.Join(lower, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.MkdirAll(filepath.Join(lower, "e/f"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Link(filepath.Join(lower, "d/a"), filepath.Join(lower, "e/f/g")); err != nil {
+			t.Fatal(err)
+		}
+	})
+	names := []string{"d/a", "d/b", "c", "e/f/g"}
+	c, err := os.Open(m.path("c"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ino := stat(t, m.path("d/a")).Ino
+	write(t, m.path("d/b"), "two")
+	for _, name := range names {
+		st := stat(t, m.path(name))
+		if got := read(t, m.path(name)); got != "two" || st.Ino != ino || st.Nlink != 4 {
+			t.Errorf("%s = %q ino %d nlink %d, want %q %d 4", name, got, st.Ino, st.Nlink, "two", ino)
+		}
+	}
+	if got, err := io.ReadAll(c); err != nil || string(got) != "two" {
+		t.Errorf("open descriptor reads %q, %v", got, err)
+	}
+	c.Close()
+	if err := os.Remove(m.path("d/a")); err != nil {
+		t.Fatal(err)
+	}
+	if st := stat(t, m.path("c")); st.Nlink != 3 {
+		t.Errorf("nlink after unlink = %d, want 3", st.Nlink)
+	}
+	m.remount()
+	for _, name := range names[1:] {
+		if got := read(t, m.path(name)); got != "two" || stat(t, m.path(name)).Ino != ino {
+			t.Errorf("after remount %s = %q ino %d, want two %d", name, got, stat(t, m.path(name)).Ino, ino)
+		}
+	}
+}

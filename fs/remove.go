@@ -66,6 +66,9 @@ func (o *Overlay) removeLocked(parent *node, base string, f layer.Found) error {
 	if err != nil {
 		return err
 	}
+	if err := o.raiseLinkedLocked(parent, pair, base, &f); err != nil {
+		return err
+	}
 	o.tableMu.Lock()
 	n := parent.children[base]
 	o.tableMu.Unlock()
@@ -92,10 +95,25 @@ func (o *Overlay) removeLocked(parent *node, base string, f layer.Found) error {
 	return nil
 }
 
+// raiseLinkedLocked has upper have a file of several names before it loses one, so that it counts
+// the others right. The caller holds mu for writing.
+func (o *Overlay) raiseLinkedLocked(parent *node, pair layer.Pair, base string, f *layer.Found) error {
+	if f.Upper || f.Stat.Nlink < 2 || f.Stat.Mode&unix.S_IFMT == unix.S_IFDIR {
+		return nil
+	}
+	if err := o.copyUpLocked(o.childLocked(parent, base, f)); err != nil {
+		return err
+	}
+	var err error
+	*f, err = o.stack.Lookup(pair, base)
+	return err
+}
+
 func (o *Overlay) unname(n, parent *node, base string) {
 	o.tableMu.Lock()
 	defer o.tableMu.Unlock()
 	o.unnameLocked(n, parent, base)
+	o.reapLocked(n)
 	o.reapLocked(parent)
 }
 
@@ -118,6 +136,7 @@ func (o *Overlay) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldBase, newBase 
 	defer o.mu.Unlock()
 	r := &renaming{overlay: o, oldParent: oldParent, newParent: newParent, oldBase: oldBase, newBase: newBase}
 	err := r.run(in.Flags)
+	r.reap()
 	if err == nil {
 		o.changed()
 	}

@@ -109,6 +109,17 @@ func (r *renaming) exchange() error {
 	return nil
 }
 
+// reap drops nodes that the kernel did not know and that were needed for the renaming alone.
+func (r *renaming) reap() {
+	r.overlay.tableMu.Lock()
+	defer r.overlay.tableMu.Unlock()
+	for _, n := range []*node{r.source, r.target} {
+		if n != nil {
+			r.overlay.reapLocked(n)
+		}
+	}
+}
+
 func (r *renaming) nameLocked(n, parent *node, base string) {
 	n.names = append(n.names, name{parent, base})
 	parent.children[base] = n
@@ -156,6 +167,9 @@ func (r *renaming) checkTarget() error {
 	case !r.source.isDir() && r.target.isDir():
 		return unix.EISDIR
 	case !r.target.isDir():
+		if err := o.raiseLinkedLocked(r.newParent, r.newPair, r.newBase, &r.targetFound); err != nil {
+			return err
+		}
 		return o.pinLocked(r.target)
 	}
 	if _, err := o.removableLocked(r.newPair, r.newBase, true); err != nil {

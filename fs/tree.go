@@ -135,8 +135,10 @@ func (o *Overlay) refreshLocked(path string) []notification {
 		}
 		switch {
 		case err == nil && child.isDir() && f.Stat.Mode&unix.S_IFMT == unix.S_IFDIR:
-			child.upper, child.dev, child.real = f.Upper, f.Stat.Dev, f.Stat.Ino
-			child.forgetPair()
+			if child.upper != f.Upper || child.dev != f.Stat.Dev || child.real != f.Stat.Ino {
+				child.upper, child.dev, child.real = f.Upper, f.Stat.Dev, f.Stat.Ino
+				child.forgetPair()
+			}
 		case err == nil && child.same(&f):
 		default:
 			o.unname(child, n, part)

@@ -54,7 +54,7 @@ func credentialFile(name string) (string, error) {
 	clean := path.Clean(name)
 	var err error
 	switch {
-	case path.IsAbs(name) || strings.HasPrefix(name, "~"):
+	case path.IsAbs(name) || strings.HasPrefix(name, "~/"):
 		err = errAbsolute
 	case clean == ".." || strings.HasPrefix(clean, "../"):
 		err = errOutside

@@ -79,7 +79,8 @@ func (s *Stack) StartCopy(fd int) (*Copy, error) {
 	return c, nil
 }
 
-// Place gives the copy its name in d.Upper and records the origin. d's times stay as they were.
+// Place gives the copy its name in d.Upper and records the origin. d's times stay as they were. The
+// file's other names in the view become names of the copy, see Linked.
 func (c *Copy) Place(d Pair, name string) error {
 	if err := c.stack.recordOrigin(Join(d.Path, name), originOf(&c.src)); err != nil {
 		return err
@@ -92,7 +93,13 @@ func (c *Copy) Place(d Pair, name string) error {
 		return err
 	}
 	c.gone = true
-	return utimesAt(d.Upper, ".", dir.Atim, dir.Mtim)
+	if err := utimesAt(d.Upper, ".", dir.Atim, dir.Mtim); err != nil {
+		return err
+	}
+	if c.src.Nlink > 1 && kindOf(c.src.Mode) != Dir {
+		return c.stack.linkUp(d, name, &c.src)
+	}
+	return nil
 }
 
 // Orphan opens the copy for reading and writing and removes its name.
@@ -132,7 +139,11 @@ func (s *Stack) Detach(d Pair, name string) error {
 		return err
 	}
 	for _, ent := range ents {
-		if !ent.Upper {
+		f, err := s.Lookup(sub, ent.Name) // a copy-up may have linked it meanwhile
+		if err != nil {
+			return err
+		}
+		if !f.Upper {
 			if err := s.CopyUp(sub, ent.Name); err != nil {
 				return err
 			}

@@ -105,6 +105,9 @@ type Stack struct {
 	origins   *originLog
 	temp      atomic.Uint64 // numbers temporary names in work
 
+	linkedMu sync.Mutex // guards linked
+	linked   []string
+
 	whiteMu   sync.Mutex // guards whiteName
 	whiteName string     // the whiteout in work that others are links of
 }

@@ -10,15 +10,12 @@ import (
 // openForWriting says whether any process has a file open for writing. A read lease is given only
 // when none has; where there are no leases nobody can tell, and the answer is no.
 func openForWriting(dir int, name string) bool {
-	f, err := openFileAt(dir, name)
+	fd, err := openAt(dir, name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
 		return false
 	}
-	defer f.Close()
-	_, err = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
-	if err == nil {
-		_, _ = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_UNLCK)
-	}
+	defer unix.Close(fd) // which gives a lease back
+	_, err = unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_RDLCK)
 	return errors.Is(err, unix.EAGAIN)
 }
 

@@ -33,12 +33,12 @@ func (t *Transport) fault(cause error, stderr string) error {
 	transport := &backends.TransportError{Op: t.op(), Err: cause, Stderr: stderr}
 	switch {
 	case has("REMOTE HOST IDENTIFICATION HAS CHANGED"):
-		transport.Err = fmt.Errorf("%w: the host key of %s has changed: if the machine was replaced, run 'ssh-keygen -R %s'",
+		transport.Err = fmt.Errorf("%w: the host key of %s has changed: if the machine was replaced, run `ssh-keygen -R %s`",
 			backends.ErrAuth, t.o.Host, shellQuote(t.knownName()))
 	case has("Host key verification failed"):
-		transport.Err = fmt.Errorf("%w: the host key of %s is not known: run '%s' once", backends.ErrAuth, t.o.Host, t.byHand())
+		transport.Err = fmt.Errorf("%w: the host key of %s is not known: run `%s` once", backends.ErrAuth, t.o.Host, t.byHand())
 	case has("Permission denied (", "Too many authentication failures", "No more authentication methods"):
-		transport.Err = fmt.Errorf("%w: '%s' must work first, without a password", backends.ErrAuth, t.byHand())
+		transport.Err = fmt.Errorf("%w: `%s` must work first, without a password", backends.ErrAuth, t.byHand())
 	case has("Could not resolve hostname") && !has("Temporary failure"):
 		return fmt.Errorf("%s: there is no host %q: %s", t.op(), t.o.Host, lastLine(stderr))
 	case has("ad configuration option", "Bad owner or permissions", "Can't open user config file", "unknown option --", "illegal option --"):

@@ -127,7 +127,7 @@ func (s *session) attachLocked(ctx context.Context) (syncer.AttachReport, error)
 func (s *session) pushLocked(ctx context.Context) (syncer.PushReport, error) {
 	r, err := s.engine.Push(ctx)
 	if err != nil {
-		err = fmt.Errorf("push to %s: %w", quote(s.cfg.Backend), err)
+		err = sandboxError(s.cfg.Backend, err)
 	}
 	s.remember(func(h *history, now *time.Time) {
 		h.note(r.Problems, err)
@@ -141,7 +141,7 @@ func (s *session) pushLocked(ctx context.Context) (syncer.PushReport, error) {
 func (s *session) pullLocked(ctx context.Context, engine *syncer.Engine) (syncer.PullReport, error) {
 	r, err := engine.Pull(ctx)
 	if err != nil {
-		err = s.hint(fmt.Errorf("pull from %s: %w", quote(s.cfg.Backend), err))
+		err = s.hint(sandboxError(s.cfg.Backend, err))
 	}
 	s.remember(func(h *history, now *time.Time) {
 		h.note(r.Problems, err)
@@ -167,10 +167,10 @@ func (s *session) hint(err error) error {
 // committed remembers a commit. Paths that could not be written make a sync back incomplete.
 func (s *session) committed(r syncer.CommitReport, err error) error {
 	if err == nil && len(r.Problems) > 0 {
-		err = failf(exitIncomplete, "commit to %s: %s could not be written and %s in the mount's upper layer: try again with 'hermesfs sync-back %s'",
+		err = failf(exitIncomplete, "home %s: commit: %s could not be written and %s in the mount's upper layer: try again with 'hermesfs sync-back %s'",
 			quote(s.cfg.Home), count(len(r.Problems), "path"), number(len(r.Problems), "stays", "stay"), s.dir.name)
 	} else if err != nil {
-		err = fmt.Errorf("commit to %s: %w", quote(s.cfg.Home), err)
+		err = fmt.Errorf("home %s: %w", quote(s.cfg.Home), err)
 	}
 	s.remember(func(h *history, now *time.Time) {
 		h.note(r.Problems, err)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	iofs "io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -157,23 +156,6 @@ func performHere(ctx context.Context, e *env, m mountDir, action string, args ac
 	bar.clear()
 	out, merr := json.Marshal(result)
 	return out, errors.Join(err, merr)
-}
-
-// commandLog is the log of a command: warnings, on stderr.
-func commandLog(e *env) *slog.Logger {
-	level := slog.LevelWarn
-	if e.getenv("HERMESFS_DEBUG") != "" {
-		level = slog.LevelDebug
-	}
-	return slog.New(slog.NewTextHandler(e.err, &slog.HandlerOptions{
-		Level: level,
-		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-			if a.Key == slog.TimeKey {
-				return slog.Attr{}
-			}
-			return a
-		},
-	}))
 }
 
 // ensureDir is os.MkdirAll for the state's own directories.

@@ -80,15 +80,6 @@ func runForeground(ctx context.Context, o mountOptions, p *prepared, e *env) err
 	})
 }
 
-// daemonLog is the log of a daemon, on stderr.
-func (e *env) daemonLog() *slog.Logger {
-	level := slog.LevelInfo
-	if e.getenv("HERMESFS_DEBUG") != "" {
-		level = slog.LevelDebug
-	}
-	return slog.New(slog.NewTextHandler(e.err, &slog.HandlerOptions{Level: level}))
-}
-
 // A daemon serves one mount, from start to its sync back.
 type daemon struct {
 	*session

@@ -85,8 +85,11 @@ func unescapeMount(s string) string {
 func deadMount(path string) bool {
 	answer := make(chan error, 1)
 	go func() {
-		var st unix.Stat_t
-		answer <- ignoringEINTR(func() error { return unix.Stat(path, &st) })
+		// Not from the kernel's cache, which outlives the daemon.
+		var st unix.Statx_t
+		answer <- ignoringEINTR(func() error {
+			return unix.Statx(unix.AT_FDCWD, path, unix.AT_STATX_FORCE_SYNC, unix.STATX_MODE, &st)
+		})
 	}()
 	select {
 	case err := <-answer:

@@ -27,7 +27,7 @@ type statusReport struct {
 	Conflict   string           `json:"conflict"`
 	PID        int              `json:"pid,omitempty"` // of the daemon
 	Pushed     int              `json:"pushed"`        // paths that the sandbox has
-	Pending    int              `json:"pending"`       // paths of a push that was cut
+	Pending    int              `json:"pending"`       // paths of a push that runs or was cut
 	Dirty      bool             `json:"dirty"`         // changed since the last push began
 	Changes    int              `json:"changes"`       // paths that upper changes
 	LastPush   *time.Time       `json:"last_push,omitempty"`
@@ -73,7 +73,7 @@ func runStatus(ctx context.Context, o statusOptions, e *env) error {
 	line("backend", "%s", quote(r.Backend))
 	line("pushed", "%s", count(r.Pushed, "path"))
 	if r.Pending > 0 {
-		line("pending", "%s of a push that was cut", count(r.Pending, "path"))
+		line("pending", "%s of a push that runs or was cut", count(r.Pending, "path"))
 	}
 	if r.Dirty {
 		line("dirty", "changes wait to be pushed")

@@ -3,6 +3,7 @@ package shell
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"embed"
 	"errors"
@@ -36,7 +37,9 @@ type verb struct {
 	name  string            // scripts/NAME.sh
 	inner []string          // scripts that xargs runs, each in the variable of its name
 	vars  map[string]string // shell variables
-	stdin io.Reader
+	list  string    // stdin, as scripts read it with input
+	stdin io.Reader // stdin, for what is no list
+	id    string    // of the temporary directory, random when ""
 	// body reads what stands between the begin line and the end line, exactly.
 	body func(*bufio.Reader) error
 }
@@ -59,6 +62,8 @@ func (s *Sandbox) compose(v *verb, nonce string, t tools) string {
 	set("home_opt", s.t.Home())
 	set("mount", s.mount)
 	set("instance", s.instance)
+	set("id", cmp.Or(v.id, random(6)))
+	set("len", strconv.Itoa(len(v.list)))
 	set("tar", t.tar)
 	set("sum", t.sum)
 	set("stat", t.stat)
@@ -92,7 +97,11 @@ func (s *Sandbox) callWith(ctx context.Context, v *verb, t tools) error {
 	done := make(chan error, 1)
 	text := s.compose(v, nonce, t)
 	go func() {
-		err := s.t.Run(ctx, text, v.stdin, out)
+		stdin := v.stdin
+		if v.list != "" {
+			stdin = strings.NewReader(v.list)
+		}
+		err := s.t.Run(ctx, text, stdin, out)
 		pw.CloseWithError(errCut)
 		done <- err
 	}()

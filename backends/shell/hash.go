@@ -21,7 +21,7 @@ func (s *Sandbox) Hash(ctx context.Context, paths []string) (map[string][32]byte
 			return nil, fmt.Errorf("hash: %q is not a path in the home", path)
 		}
 	}
-	err := s.call(ctx, &verb{name: "hash", inner: []string{"hash_list"}, stdin: nulList(paths), body: func(r *bufio.Reader) error {
+	err := s.call(ctx, &verb{name: "hash", inner: []string{"hash_list"}, list: nulList(paths), body: func(r *bufio.Reader) error {
 		for _, path := range paths {
 			sum, ok, err := readSum(r)
 			if err != nil {
@@ -64,11 +64,11 @@ func readSum(r *bufio.Reader) (sum [32]byte, ok bool, err error) {
 }
 
 // nulList is a list of paths as the scripts take it.
-func nulList(paths []string) io.Reader {
+func nulList(paths []string) string {
 	var b strings.Builder
 	for _, path := range paths {
 		b.WriteString(dotted(path))
 		b.WriteByte(0)
 	}
-	return strings.NewReader(b.String())
+	return b.String()
 }

@@ -113,7 +113,7 @@ func (s *Sandbox) Claim(ctx context.Context, id string) error {
 	if id == "" || len(id) > 255 || strings.ContainsAny(id, "\x00\n") {
 		return fmt.Errorf("claim: %q is no marker", id)
 	}
-	return s.call(ctx, &verb{name: "claim", stdin: strings.NewReader(id), body: empty})
+	return s.call(ctx, &verb{name: "claim", list: id, body: empty})
 }
 
 func empty(*bufio.Reader) error { return nil }

@@ -47,7 +47,7 @@ func (s *Sandbox) Manifest(ctx context.Context, scope backends.Scope, fn func(ba
 		err := s.call(ctx, &verb{
 			name:  "manifest",
 			inner: []string{"manifest_walk", "stat_list"},
-			stdin: strings.NewReader(roots + expr),
+			list:  roots + expr + "z\x00",
 			body:  m.read,
 		})
 		if err != nil {

@@ -137,7 +137,7 @@ func TestHelloAndClaim(t *testing.T) {
 func TestClaimSweepsWhatAKilledScriptLeft(t *testing.T) {
 	b := gnuBox(t)
 	name := b.mount
-	for _, d := range []string{name + ".0a0b0c.4194999", name + ".0a0b0c." + fmt.Sprint(os.Getpid()), "other.0a0b0c.4194999", name + "." + b.instance + ".4194999"} {
+	for _, d := range []string{name + ".0a0b0c.0d.4194999", name + ".0a0b0c.0d." + fmt.Sprint(os.Getpid()), "other.0a0b0c.0d.4194999", name + "." + b.instance + ".0d.4194999"} {
 		b.write(".hermesfs/tmp/"+d+"/f", "x")
 	}
 	if err := b.Claim(t.Context(), "x"); err != nil {
@@ -148,7 +148,7 @@ func TestClaimSweepsWhatAKilledScriptLeft(t *testing.T) {
 		t.Errorf("left: %v, %v, want those of a living process, of another mount and of ourselves", entries, err)
 	}
 	for _, e := range entries {
-		if e.Name() == name+".0a0b0c.4194999" {
+		if e.Name() == name+".0a0b0c.0d.4194999" {
 			t.Errorf("%s was not swept", e.Name())
 		}
 		if err := os.RemoveAll(b.path(".hermesfs/tmp/" + e.Name())); err != nil {

@@ -9,5 +9,6 @@ chmod 700 .hermesfs "$tmps"
 sweep
 make_tmp
 drop_tmp_at_exit
-cat >"$tmp/id" && mv -f "$tmp/id" ".hermesfs/" || die 73 "cannot write $home/.hermesfs/id"
+input >"$tmp/id" && [ "$(wc -c <"$tmp/id")" -eq "$len" ] || die 75 'the marker did not come whole'
+mv -f "$tmp/id" ".hermesfs/" || die 73 "cannot write $home/.hermesfs/id"
 finish

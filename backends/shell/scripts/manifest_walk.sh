@@ -1,5 +1,5 @@
 # Arguments: the words of manifest.sh. A root behind something that is no directory is not walked.
-roots=0
+roots=0 whole=0
 for w; do
 	shift
 	case $w in
@@ -15,8 +15,13 @@ for w; do
 		esac
 		;;
 	x*) set -- "$@" "${w#x}" ;;
+	z) whole=1 ;;
 	esac
 done
+if [ $whole = 0 ]; then
+	echo 'the list did not come whole' >&2
+	exit 255
+fi
 [ $roots = 1 ] || exit 0
 [ "$stat" != find ] || exec find "$@"
 {

@@ -1,4 +1,5 @@
-# Begins every script. Set before: n (random), home_opt, mount, instance, tar, sum, stat, lib.
+# Begins every script. Set before: n (random), home_opt, mount, instance, id, tar, sum, stat, lib
+# and len, the bytes of a stdin that is a list.
 LC_ALL=C TZ=UTC0
 export LC_ALL TZ
 unset IFS CDPATH TAR_OPTIONS GZIP POSIXLY_CORRECT BLOCK_SIZE
@@ -27,7 +28,10 @@ case $home_opt in
 esac
 enter_home() { cd -P -- "$home" 2>/dev/null || die 3 "no directory $home"; }
 
-# Private temporary directories are named MOUNT.INSTANCE.PID.
+# input: exactly the list, so that a channel that never delivers an end of file does not hang.
+input() { head -c "$len"; }
+
+# Private temporary directories are named MOUNT.INSTANCE.ID.PID.
 tmps=.hermesfs/tmp
 own_dir() { [ ! -L "$1" ] && [ -d "$1" ]; }
 make_tmps() {
@@ -38,7 +42,7 @@ make_tmps() {
 }
 make_tmp() {
 	make_tmps
-	tmp=$tmps/$mount.$instance.$$
+	tmp=$tmps/$mount.$instance.$id.$$
 	rm -rf "./$tmp"
 	mkdir -m 700 "$tmp" || die 73 "cannot make $home/$tmp"
 	export tmp

@@ -77,7 +77,9 @@ func (r *results) add(e event, out io.Writer) {
 	name := strings.TrimSpace(e.Package + " " + e.Test)
 	switch e.Action {
 	case "output":
-		r.output[key] = append(r.output[key], e.Output)
+		if !strings.HasPrefix(e.Output, "=== ") {
+			r.output[key] = append(r.output[key], e.Output)
+		}
 	case "build-output":
 		fmt.Fprint(out, e.Output)
 	case "build-fail":

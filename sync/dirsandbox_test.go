@@ -16,11 +16,24 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hermesfs/backends"
+	"hermesfs/backends/dir"
+	"hermesfs/backends/shell"
 )
 
-// newSandbox reaches the directory home's .hermes.
+// newSandbox reaches the directory home's .hermes by real scripts.
 func newSandbox(t *testing.T, home string) Sandbox {
-	return &dirSandbox{home: filepath.Join(home, ".hermes")}
+	tr, err := dir.New(dir.Options{Path: home})
+	must(t, err)
+	return &hybrid{shell.New(tr, shell.Options{Mount: "one"}), &dirSandbox{home: filepath.Join(home, ".hermes")}}
+}
+
+type hybrid struct {
+	*shell.Sandbox
+	d *dirSandbox
+}
+
+func (h *hybrid) Fetch(ctx context.Context, paths []string, lim backends.Limits, fn func(backends.Entry, io.Reader) error) ([]backends.Problem, error) {
+	return h.d.Fetch(ctx, paths, lim, fn)
 }
 
 // dirSandbox is a Sandbox in Go over a directory.

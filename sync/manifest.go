@@ -51,6 +51,9 @@ func (e *Engine) manifest(ctx context.Context, fn func(backends.Entry) error) (u
 		}
 		return fn(entry)
 	})
+	if errors.Is(err, backends.ErrNoHome) {
+		return nil, nil // nothing is there; what that means is for the caller to ask Hello
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list the sandbox: %w", err)
 	}

@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"flag"
 	"fmt"
 	"maps"
 	"os"
@@ -18,10 +19,28 @@ import (
 // random, and syncs. Every content is written once. What any of them wrote must be in the home,
 // the sandbox or the objects afterwards, unless the same side has overwritten or deleted it, and
 // when nothing is left open all three must be equal.
+//
+// It runs often against a sandbox in Go, and now and then against real scripts.
 func TestModel(t *testing.T) {
 	for _, policy := range []Policy{Theirs, Ours, Both} {
 		t.Run(string(policy), func(t *testing.T) {
-			rapid.Check(t, func(rt *rapid.T) { runModel(t, rt, policy) })
+			rapid.Check(t, func(rt *rapid.T) {
+				runModel(t, rt, policy, func(r *rig) { r.sandbox = &faulty{Sandbox: &dirSandbox{home: r.far}, far: r.far} })
+			})
+		})
+	}
+}
+
+func TestModelOverScripts(t *testing.T) {
+	checks := flag.Lookup("rapid.checks")
+	old := checks.Value.String()
+	if old == checks.DefValue {
+		must(t, checks.Value.Set("10"))
+		defer func() { must(t, checks.Value.Set(old)) }()
+	}
+	for _, policy := range []Policy{Theirs, Both} {
+		t.Run(string(policy), func(t *testing.T) {
+			rapid.Check(t, func(rt *rapid.T) { runModel(t, rt, policy, func(*rig) {}) })
 		})
 	}
 }
@@ -33,9 +52,9 @@ type model struct {
 	edits map[string]map[string]string // side → path → value written since the last cycle
 }
 
-func runModel(t *testing.T, rt *rapid.T, policy Policy) {
+func runModel(t *testing.T, rt *rapid.T, policy Policy, change func(*rig)) {
 	start := tree{"a": "base-a", "d/x": "base-x", "d/y": "base-y|0755", "d/e/z": "base-z", "l": "->keep", "keep": "k"}
-	r := newRig(t, start, func(r *rig) { r.options.Conflict, r.options.AllowDeletes = policy, true })
+	r := newRig(t, start, func(r *rig) { r.options.Conflict, r.options.AllowDeletes = policy, true }, change)
 	defer r.close()
 	r.start()
 	m := &model{T: rt, r: r, edits: map[string]map[string]string{}}

@@ -48,8 +48,7 @@ func TestCommitHostSavesMeanwhile(t *testing.T) {
 		for _, exchange := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, exchange %t", tc.name, exchange), func(t *testing.T) {
 				armed := false
-				var r *rig
-				r = newRig(t, tree{"a.md": "base"}, noSandbox, func(r *rig) {
+				r := newRig(t, tree{"a.md": "base"}, noSandbox, func(r *rig) {
 					r.options.Conflict = tc.policy
 					r.options.Fail = func(point string) error {
 						if point == "commit-staged" && armed {

@@ -37,9 +37,9 @@ type verb struct {
 	name  string            // scripts/NAME.sh
 	inner []string          // scripts that xargs runs, each in the variable of its name
 	vars  map[string]string // shell variables
-	list  string    // stdin, as scripts read it with input
-	stdin io.Reader // stdin, for what is no list
-	id    string    // of the temporary directory, random when ""
+	list  string            // stdin, as scripts read it with input
+	stdin io.Reader         // stdin, for what is no list
+	id    string            // of the temporary directory, random when ""
 	// body reads what stands between the begin line and the end line, exactly.
 	body func(*bufio.Reader) error
 }

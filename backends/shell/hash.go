@@ -45,6 +45,9 @@ func readSum(r *bufio.Reader) (sum [32]byte, ok bool, err error) {
 	if line[0], err = r.ReadByte(); err != nil {
 		return sum, false, errCut
 	}
+	if line[0] == '\n' {
+		return sum, false, errCut // the end line: the list did not come whole
+	}
 	if line[0] == '-' {
 		if line[1], err = r.ReadByte(); err != nil {
 			return sum, false, errCut

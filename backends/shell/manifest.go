@@ -157,6 +157,9 @@ func (m *manifest) read(r *bufio.Reader) error {
 	if err != nil {
 		return err
 	}
+	if strings.HasPrefix(messages, "the list did not come whole") {
+		return errCut
+	}
 	code, err := strconv.Atoi(status)
 	// 123: find had something to say about a path, and goes on.
 	if err != nil || code != 0 && code != 123 {

@@ -9,6 +9,7 @@ enter_home
 make_tmp
 drop_tmp_at_exit
 (cd "$tmp" && exec tar -xpof -) || die 75 'tar could not unpack'
+mkdir -p "$tmp/t" # not in the archive when all it brings is symlinks in the home itself
 [ -f "$tmp/c/end" ] || die 75 'the archive did not come whole'
 each() { # each LIST SCRIPT [COUNT]
 	xargs -0 -r -n "${3:-300}" sh -c "$lib$push_lib$2" sh <"$tmp/$1"

@@ -154,10 +154,12 @@ func (s *Sandbox) verdict(op string, err, runErr error, code int) error {
 		return &backends.ScriptError{Op: op, Code: code, Stderr: stderr}
 	case script != nil:
 		return &backends.TransportError{Op: op, Err: fmt.Errorf("the script was cut off (exit status %d)", script.Code), Stderr: stderr}
-	case runErr != nil:
+	case runErr != nil && !errors.Is(runErr, errCut):
 		return fmt.Errorf("%s: %w", op, runErr)
+	case err == nil:
+		err = errCut
 	}
-	return &backends.TransportError{Op: op, Err: errCut}
+	return &backends.TransportError{Op: op, Err: err}
 }
 
 // skipBanner reads up to and with the begin line.

@@ -7,6 +7,8 @@ import (
 	"os"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	syncer "hermesfs/sync"
 )
 
@@ -52,7 +54,12 @@ func usagef(format string, a ...any) error { return failf(exitUsage, format, a..
 type signalError struct{ sig os.Signal }
 
 // Error names the signal.
-func (e *signalError) Error() string { return "interrupted by " + e.sig.String() }
+func (e *signalError) Error() string {
+	if n, ok := e.sig.(syscall.Signal); ok {
+		return "interrupted by " + unix.SignalName(n)
+	}
+	return "interrupted by " + e.sig.String()
+}
 
 // codeOf maps an error to the exit code of the program.
 func codeOf(err error) int {

@@ -2,7 +2,6 @@ package syncer
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -349,29 +348,5 @@ func TestCommitFailureLeavesNothingBehind(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-func BenchmarkCommit(b *testing.B) {
-	for b.Loop() {
-		b.StopTimer()
-		t := &testing.T{}
-		r := rigIn(t, b.TempDir())
-		must(t, os.MkdirAll(r.home, 0o755))
-		must(t, os.MkdirAll(r.state, 0o700))
-		for i := range 10_000 {
-			tree{fmt.Sprintf("d%d/f%d", i%100, i): "old content of some length"}.write(t, r.home)
-		}
-		noSandbox(r)
-		r.open()
-		for i := range 10_000 {
-			r.put(fmt.Sprintf("d%d/f%d", i%100, i), "new content of another length", 0o644)
-		}
-		unix.Sync()
-		b.StartTimer()
-		r.commit()
-		b.StopTimer()
-		r.close()
-		b.StartTimer()
 	}
 }

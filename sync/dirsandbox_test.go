@@ -24,16 +24,7 @@ import (
 func newSandbox(t *testing.T, home string) Sandbox {
 	tr, err := dir.New(dir.Options{Path: home})
 	must(t, err)
-	return &hybrid{shell.New(tr, shell.Options{Mount: "one"}), &dirSandbox{home: filepath.Join(home, ".hermes")}}
-}
-
-type hybrid struct {
-	*shell.Sandbox
-	d *dirSandbox
-}
-
-func (h *hybrid) Fetch(ctx context.Context, paths []string, lim backends.Limits, fn func(backends.Entry, io.Reader) error) ([]backends.Problem, error) {
-	return h.d.Fetch(ctx, paths, lim, fn)
+	return shell.New(tr, shell.Options{Mount: "one"})
 }
 
 // dirSandbox is a Sandbox in Go over a directory.

@@ -1,3 +1,5 @@
+// Package integration runs hermesfs as its users do: the real program on real FUSE mounts, a real
+// sshd, and processes that are killed.
 package integration
 
 import (

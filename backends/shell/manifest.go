@@ -184,8 +184,16 @@ func (m *manifest) within(path string) bool {
 // explain makes a problem of each thing that find could not look at. What vanished is absent.
 // A line that names no path makes the whole manifest worthless.
 func (m *manifest) explain(messages string) error {
+	messages += "\n"
+	for path := range m.unknown {
+		if strings.ContainsRune(path, '\n') { // busybox does not quote it
+			messages = strings.ReplaceAll(messages, "find: "+dotted(path)+": Permission denied\n", "")
+		}
+	}
 	for line := range strings.Lines(messages) {
-		line = strings.TrimSuffix(line, "\n")
+		if line = strings.TrimSuffix(line, "\n"); line == "" {
+			continue
+		}
 		path, reason, ok := toolMessage(line, "find")
 		if !ok {
 			return badRecord("find says %.200q", line)

@@ -116,7 +116,11 @@ type box struct {
 
 func newBox(t *testing.T, r rig) *box {
 	t.Helper()
-	root := t.TempDir()
+	return boxAt(t, t.TempDir(), r)
+}
+
+func boxAt(t *testing.T, root string, r rig) *box {
+	t.Helper()
 	tr, err := dir.New(dir.Options{Path: root, Sh: r.sh, Env: r.env})
 	if err != nil {
 		t.Fatal(err)

@@ -80,7 +80,7 @@ func runJournalList(ctx context.Context, o journalListOptions, e *env) error {
 		if sum == "" {
 			sum = "-"
 		}
-		fmt.Fprintf(w, "%.12s\t%d\t%s\t%.19s\t%s\n", sum, j.Size, j.Mode, j.PushedAt, quote(path))
+		fmt.Fprintf(w, "%.12s\t%d\t%s\t%.19sZ\t%s\n", sum, j.Size, j.Mode, j.PushedAt, quote(path))
 	}
 	return w.Flush()
 }
@@ -100,6 +100,9 @@ func entryOf(path string, b journal.Base) journalEntry {
 	}
 	if !utf8.ValidString(path) {
 		j.PathBytes = []byte(path)
+	}
+	if b.Kind == journal.Dir {
+		j.Size = 0 // what a directory takes on disk means nothing elsewhere
 	}
 	if b.SHA256 != [32]byte{} {
 		j.SHA256 = hex.EncodeToString(b.SHA256[:])

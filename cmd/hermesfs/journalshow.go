@@ -118,7 +118,7 @@ func runJournalShow(ctx context.Context, o journalShowOptions, e *env) error {
 		line("change", "%s", r.Change.Change)
 	}
 	for _, l := range r.Log {
-		line("log", "%.19s %s %s", l.At, l.What, l.Detail)
+		line("log", "%.19sZ %s %s", l.At, l.What, l.Detail)
 	}
 	return nil
 }
@@ -127,7 +127,7 @@ func (b *journalBase) text() string {
 	if b == nil {
 		return "none"
 	}
-	text := fmt.Sprintf("%s %s, %d bytes, sha256 %s, pushed %.19s", b.Kind, b.Mode, b.Size, b.SHA256, b.PushedAt)
+	text := fmt.Sprintf("%s %s, %d bytes, sha256 %s, pushed %.19sZ", b.Kind, b.Mode, b.Size, b.SHA256, b.PushedAt)
 	if b.Target != "" {
 		text += " -> " + quote(b.Target)
 	}
@@ -138,7 +138,7 @@ func (f *fileState) text() string {
 	if f == nil {
 		return "nothing"
 	}
-	text := fmt.Sprintf("%s %s, %d bytes, %.19s", f.Kind, f.Mode, f.Size, f.Mtime)
+	text := fmt.Sprintf("%s %s, %d bytes, %.19sZ", f.Kind, f.Mode, f.Size, f.Mtime)
 	if f.Target != "" {
 		text += " -> " + quote(f.Target)
 	}

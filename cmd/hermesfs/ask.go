@@ -40,21 +40,20 @@ func find(e *env, arg string) (mountDir, mountConfig, error) {
 	return mountDir{}, mountConfig{}, noSuchMount(arg, names)
 }
 
-// at finds the mount at a resolved mountpoint. Of several that were mounted there it is the one
-// that is not stopped, else the first by name.
+// at finds the mount at a resolved mountpoint: the one that is there, else the first that was.
 func (s stateDir) at(path string) (found mountDir, cfg mountConfig, ok bool) {
+	there, _ := mountAt(path)
 	dirs, _ := s.list()
 	for _, m := range dirs {
 		c, err := m.config()
 		if err != nil || c.Mountpoint != path {
 			continue
 		}
-		live := m.locked()
-		if !ok || live {
-			found, cfg, ok = m, c, true
+		if there != nil && there.name == m.name {
+			return m, c, true
 		}
-		if live {
-			break
+		if !ok {
+			found, cfg, ok = m, c, true
 		}
 	}
 	return found, cfg, ok

@@ -334,13 +334,9 @@ func (d *daemon) backgroundPush(ctx context.Context) error {
 		return err
 	}
 	defer release()
-	r, err := d.pushLocked(ctx)
-	switch {
-	case ctx.Err() != nil:
-	case err != nil:
+	_, err = d.pushLocked(ctx) // the engine logs what it did
+	if err != nil && ctx.Err() == nil {
 		d.log.Warn("push", "error", err)
-	case len(r.Pushed)+len(r.Deleted) > 0:
-		d.log.Info("pushed", "paths", len(r.Pushed), "deleted", len(r.Deleted), "bytes", r.Bytes)
 	}
 	return err
 }
@@ -363,12 +359,10 @@ func (d *daemon) checkpoints(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		r, err := d.pullLocked(ctx, d.engine)
+		_, err = d.pullLocked(ctx, d.engine)
 		release()
 		if err != nil && ctx.Err() == nil {
 			d.log.Warn("checkpoint", "error", err)
-		} else if len(r.Pulled)+len(r.Deleted) > 0 {
-			d.log.Info("pulled", "paths", len(r.Pulled), "deleted", len(r.Deleted), "bytes", r.Bytes)
 		}
 	}
 }

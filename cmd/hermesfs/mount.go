@@ -290,24 +290,25 @@ func takeName(ctx context.Context, o mountOptions, m mountDir, home string, poin
 	return p, m.setConfig(p.cfg)
 }
 
-// repair takes dead mounts away: of the mountpoint, and of where this name was mounted before.
+// repair takes dead mounts away: of where this name was mounted before, and of the mountpoint.
 func (p *prepared) repair(point mountpoint, old mountConfig) error {
-	if point.dead {
-		if err := detach(point.path); err != nil {
-			return fmt.Errorf("dead mount at %s cannot be taken away: %w: try 'fusermount3 -uz %s'",
-				quote(point.path), err, shellQuote(point.path))
-		}
-		if other := p.dir.state.mountedAt(point.path); other != "" && other != p.dir.name {
-			p.notes = append(p.notes, fmt.Sprintf("the mount %s was here and died; its changes are kept: 'hermesfs sync-back %s'", other, other))
-		}
-		return checkFree(point.path, mountpoint{path: point.path}, p.dir.state.mountedAt)
-	}
 	if old.Mountpoint != "" && old.Mountpoint != point.path && p.dir.unattended(old) == stateDead {
 		if err := detach(old.Mountpoint); err != nil {
 			p.notes = append(p.notes, fmt.Sprintf("the dead mount at %s could not be taken away: %v", quote(old.Mountpoint), err))
 		}
 	}
-	return nil
+	if !point.dead {
+		return nil
+	}
+	other := p.dir.state.mountedAt(point.path)
+	if err := detach(point.path); err != nil {
+		return fmt.Errorf("dead mount at %s cannot be taken away: %w: try 'fusermount3 -uz %s'",
+			quote(point.path), err, shellQuote(point.path))
+	}
+	if other != "" && other != p.dir.name {
+		p.notes = append(p.notes, fmt.Sprintf("the mount %s was here and died; its changes are kept: 'hermesfs sync-back %s'", other, other))
+	}
+	return checkFree(point.path, mountpoint{path: point.path}, p.dir.state.mountedAt)
 }
 
 // config is what a mount is to be: what the flags say, else what it was, else the defaults.

@@ -178,7 +178,7 @@ func checkFUSE() error {
 
 // condition says whether a mount is mounted, stopped or dead, without touching the mountpoint.
 func (m mountDir) condition(cfg mountConfig) string {
-	if m.locked() && (ourMountAt(cfg.Mountpoint) || m.answers()) {
+	if m.locked() && (m.standsAt(cfg.Mountpoint) || m.answers()) {
 		return stateMounted
 	}
 	return m.unattended(cfg)
@@ -196,13 +196,14 @@ func (m mountDir) answers() bool {
 
 // unattended is condition while no daemon has the lock: what is mounted then has none.
 func (m mountDir) unattended(cfg mountConfig) string {
-	if ourMountAt(cfg.Mountpoint) && deadMount(cfg.Mountpoint) {
+	if m.standsAt(cfg.Mountpoint) && deadMount(cfg.Mountpoint) {
 		return stateDead
 	}
 	return stateStopped
 }
 
-func ourMountAt(path string) bool {
+// standsAt says whether this mount is in the mount table at a path.
+func (m mountDir) standsAt(path string) bool {
 	at, err := mountAt(path)
-	return err == nil && at != nil && at.ours()
+	return err == nil && at != nil && at.ours() && at.name == m.name
 }

@@ -20,6 +20,7 @@ type mounted struct {
 	dev   string // major:minor, decimal
 	point string
 	kind  string // file system type
+	name  string // of the mount of ours that it is
 }
 
 func (m *mounted) fuse() bool { return m.kind == "fuse" || strings.HasPrefix(m.kind, "fuse.") }
@@ -51,11 +52,14 @@ func findMount(r io.Reader, path string) (*mounted, error) {
 				break
 			}
 		}
-		if sep < 0 || sep+1 >= len(f) {
+		if sep < 0 || sep+2 >= len(f) {
 			continue
 		}
 		if p := unescapeMount(f[4]); p == path {
 			found = &mounted{id: f[0], dev: f[2], point: p, kind: f[sep+1]}
+			if found.ours() {
+				found.name = strings.TrimPrefix(f[sep+2], "hermesfs:") // the source, as package fs has it
+			}
 		}
 	}
 	return found, sc.Err()

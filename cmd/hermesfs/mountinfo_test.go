@@ -18,13 +18,13 @@ broken line
 `
 
 func TestFindMount(t *testing.T) {
-	for _, tc := range []struct{ path, kind, id, dev string }{
-		{"/", "ext4", "21", "8:1"},
-		{"/mnt/with space", "fuse.hermesfs", "35", "0:30"},
-		{"/mnt/x", "fuse.sshfs", "37", "0:32"}, // the one on top
+	for _, tc := range []struct{ path, kind, id, dev, name string }{
+		{"/", "ext4", "21", "8:1", ""},
+		{"/mnt/with space", "fuse.hermesfs", "35", "0:30", "a"},
+		{"/mnt/x", "fuse.sshfs", "37", "0:32", ""}, // the one on top
 	} {
 		m, err := findMount(strings.NewReader(someMounts), tc.path)
-		if err != nil || m == nil || m.kind != tc.kind || m.id != tc.id || m.dev != tc.dev {
+		if err != nil || m == nil || m.kind != tc.kind || m.id != tc.id || m.dev != tc.dev || m.name != tc.name {
 			t.Errorf("findMount(%s) = %+v, %v, want %+v", tc.path, m, err, tc)
 		}
 	}

@@ -1,10 +1,11 @@
 package fs
 
 import (
+	"errors"
 	"log/slog"
 	"sync"
 
-	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 )
 
 // A notification tells the kernel what it must not believe any more.
@@ -18,7 +19,7 @@ type notification struct {
 // A notifier tells the kernel from one goroutine, in order. A notification may wait for a request
 // that is being served, so it is never sent by a handler or under a lock that a handler needs.
 type notifier struct {
-	server *fuse.Server
+	device *device
 	log    *slog.Logger
 	done   chan struct{}
 
@@ -29,8 +30,8 @@ type notifier struct {
 	closed bool
 }
 
-func newNotifier(server *fuse.Server, log *slog.Logger) *notifier {
-	n := &notifier{server: server, log: log, done: make(chan struct{})}
+func newNotifier(device *device, log *slog.Logger) *notifier {
+	n := &notifier{device: device, log: log, done: make(chan struct{})}
 	n.cond = sync.NewCond(&n.mu)
 	go n.run()
 	return n
@@ -76,19 +77,15 @@ func (n *notifier) run() {
 }
 
 func (n *notifier) tell(what notification) {
-	var status fuse.Status
+	var err error
 	if what.parent != 0 {
-		status = n.server.EntryNotify(what.parent, what.name)
+		err = n.device.forgetName(what.parent, what.name)
 	} else {
-		off, length := int64(-1), int64(0) // attributes alone
-		if what.data {
-			off = 0
-		}
-		status = n.server.InodeNotify(what.node, off, length)
+		err = n.device.forgetNode(what.node, what.data)
 	}
 	// ENOENT: the kernel does not have it. Anything else ends with the next timeout.
-	if !status.Ok() && status != fuse.ENOENT {
-		n.log.Debug("kernel was not notified", "status", status)
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		n.log.Debug("kernel was not notified", "error", err)
 	}
 }
 

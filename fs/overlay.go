@@ -45,7 +45,7 @@ type Overlay struct {
 	stack   *layer.Stack
 	log     *slog.Logger
 	changed func()
-	server  *fuse.Server
+	device  *device
 	mount   string
 	uid     uint32 // of this process
 	gid     uint32
@@ -93,31 +93,38 @@ func Mount(mountpoint string, o Options) (*Overlay, error) {
 		return nil, fmt.Errorf("mount %s: %w", mountpoint, err)
 	}
 	ov.root.watched.Store(ov.watch.watch(".", ov.root.pair.Lower))
-	server, err := fuse.NewServer(ov, mountpoint, &fuse.MountOptions{
-		AllowOther: o.AllowOther, Name: "hermesfs", FsName: "hermesfs:" + o.Name,
-		Options:     []string{"default_permissions"},
-		DirectMount: ov.uid == 0,
-		MaxWrite:    1 << 20, MaxBackground: 64,
-		EnableAcl:     true,
-		DisableSplice: true, // a descriptor may be closed before a spliced reply is read
+	ov.device = &device{log: ov.log, protocol: fuse.NewProtocolServer(ov, &fuse.MountOptions{
+		MaxWrite: maxTransfer, MaxBackground: 64, EnableAcl: true,
 		// HANDLE_KILLPRIV_V2 spares a GETXATTR before every write.
 		ExtraCapabilities: 1<<28 | fuse.CAP_DONT_MASK,
 		Logger:            slog.NewLogLogger(ov.log.Handler(), slog.LevelWarn),
 		PanicHandler:      ov.panicked,
-	})
-	if err != nil {
+	})}
+	if ov.device.fd, err = mountDevice(mountpoint, o.Name, o.AllowOther); err != nil {
 		return nil, errors.Join(fmt.Errorf("mount %s: %w", mountpoint, err), ov.watch.file.Close())
 	}
-	ov.server = server
-	ov.notify = newNotifier(server, ov.log)
-	go server.Serve()
-	if err := server.WaitMount(); err != nil {
-		return nil, fmt.Errorf("mount %s: %w", mountpoint, err)
+	ov.notify = newNotifier(ov.device, ov.log)
+	if err := ov.device.start(); err != nil {
+		return nil, errors.Join(fmt.Errorf("mount %s: %w", mountpoint, err), ov.unmount(unix.MNT_DETACH), ov.watch.file.Close())
 	}
+	ov.pollOnce()
 	ctx, cancel := context.WithCancel(context.Background())
 	ov.stop = cancel
 	ov.work.Go(func() { ov.follow(ctx) })
 	return ov, nil
+}
+
+// pollOnce has the kernel send one POLL, which is answered ENOSYS, so that it sends no more. Go's
+// scheduler polls with all its threads taken when this very process opens files of the mount, as
+// the tests do, and then nobody would be left to answer. go-fuse serves the name.
+func (o *Overlay) pollOnce() {
+	fd, err := unix.Open(o.mount+"/.go-fuse-epoll-hack", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		o.log.Warn("poll", "error", err)
+		return
+	}
+	defer unix.Close(fd)
+	_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
 }
 
 // String names the file system in go-fuse's messages.
@@ -125,12 +132,13 @@ func (o *Overlay) String() string { return "hermesfs" }
 
 // Wait returns when the mount is gone, whoever unmounted it.
 func (o *Overlay) Wait() {
-	o.server.Wait()
+	o.device.group.Wait()
 	o.once.Do(func() {
 		o.stop()
 		_ = o.watch.file.Close()
 		o.work.Wait()
 		o.notify.close()
+		_ = o.device.close()
 		o.closeAll()
 	})
 }

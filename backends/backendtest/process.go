@@ -13,7 +13,7 @@ import (
 )
 
 // waitLimit bounds every wait for something that must come.
-const waitLimit = 10 * time.Second
+const waitLimit = 30 * time.Second
 
 // waitFor polls until ok.
 func waitFor(t testing.TB, what string, ok func() bool) {

@@ -41,6 +41,9 @@ func crashChild(v string) {
 		}
 		return nil
 	}
+	if part[1] == "sync-back" {
+		inGo(r)
+	}
 	r.open()
 	var err error
 	switch part[1] {
@@ -120,7 +123,7 @@ func TestCrashInSyncBack(t *testing.T) {
 }
 
 func crashSyncBack(t *testing.T, point string, n int) bool {
-	r := newRig(t, crashHome)
+	r := newFastRig(t, crashHome, inGo)
 	r.start()
 	crashFar(t, r)
 	if !r.crash("sync-back", point, n) {

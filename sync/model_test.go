@@ -25,7 +25,7 @@ func TestModel(t *testing.T) {
 	for _, policy := range []Policy{Theirs, Ours, Both} {
 		t.Run(string(policy), func(t *testing.T) {
 			rapid.Check(t, func(rt *rapid.T) {
-				runModel(t, rt, policy, func(r *rig) { r.sandbox = &faulty{Sandbox: &dirSandbox{home: r.far}, far: r.far} })
+				runModel(t, rt, policy, inGo)
 			})
 		})
 	}
@@ -54,7 +54,7 @@ type model struct {
 
 func runModel(t *testing.T, rt *rapid.T, policy Policy, change func(*rig)) {
 	start := tree{"a": "base-a", "d/x": "base-x", "d/y": "base-y|0755", "d/e/z": "base-z", "l": "->keep", "keep": "k"}
-	r := newRig(t, start, func(r *rig) { r.options.Conflict, r.options.AllowDeletes = policy, true }, change)
+	r := newFastRig(t, start, func(r *rig) { r.options.Conflict, r.options.AllowDeletes = policy, true }, change)
 	defer r.close()
 	r.start()
 	m := &model{T: rt, r: r, edits: map[string]map[string]string{}}

@@ -89,7 +89,7 @@ func inPlace(t *testing.T, home string) {
 // Editors save by rename and in place while commits go on. Every version saved must be in the
 // home, an object, or have been overwritten by its own editor.
 func TestCommitAgainstEditors(t *testing.T) {
-	r := newRig(t, tree{"renamed": "r0", "inplace": "i0", "other": "o"}, noSandbox)
+	r := newFastRig(t, tree{"renamed": "r0", "inplace": "i0", "other": "o"}, noSandbox)
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	saves := map[string]*[]string{"renamed": {}, "inplace": {}}

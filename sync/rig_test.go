@@ -44,7 +44,23 @@ type rig struct {
 // newRig makes a rig with the preset "all" and files in the home; it is not attached yet.
 func newRig(t *testing.T, files tree, change ...func(*rig)) *rig {
 	t.Helper()
-	r := rigIn(t, t.TempDir())
+	return newRigIn(t, t.TempDir(), files, change...)
+}
+
+// newFastRig is for tests that sync a lot and care for neither disks nor power cuts.
+func newFastRig(t *testing.T, files tree, change ...func(*rig)) *rig {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "hermesfs-sync-*")
+	if err != nil {
+		return newRig(t, files, change...)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return newRigIn(t, dir, files, change...)
+}
+
+func newRigIn(t *testing.T, dir string, files tree, change ...func(*rig)) *rig {
+	t.Helper()
+	r := rigIn(t, dir)
 	must(t, os.MkdirAll(r.home, 0o755))
 	must(t, os.MkdirAll(filepath.Dir(r.far), 0o755))
 	must(t, os.MkdirAll(r.state, 0o700))

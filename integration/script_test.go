@@ -22,24 +22,37 @@ import (
 // waitLimit bounds every wait of a script.
 const waitLimit = 30 * time.Second
 
+// buildDir is where binary builds; TestMain makes and removes it.
+var buildDir string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "hermesfs-script-")
+		if err == nil {
+			err = os.Chmod(dir, 0o755) // other users run it too
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		buildDir = dir
+		return m.Run()
+	}())
+}
+
 // binary builds hermesfs once; HERMESFS_TEST_BINARY names one that is built already.
 var binary = sync.OnceValues(func() (string, error) {
 	if b := os.Getenv("HERMESFS_TEST_BINARY"); b != "" {
 		return filepath.Abs(b)
 	}
-	dir, err := os.MkdirTemp("", "hermesfs-script-")
-	if err != nil {
-		return "", err
-	}
-	if err := os.Chmod(dir, 0o755); err != nil { // other users run it too
-		return "", err
-	}
-	cmd := exec.Command("go", "build", "-o", filepath.Join(dir, "hermesfs"), "hermesfs/cmd/hermesfs")
+	bin := filepath.Join(buildDir, "hermesfs")
+	cmd := exec.Command("go", "build", "-o", bin, "hermesfs/cmd/hermesfs")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build hermesfs: %w: %s", err, out)
 	}
-	return filepath.Join(dir, "hermesfs"), nil
+	return bin, nil
 })
 
 // TestScripts runs what a user can type, testdata/script/*.txtar, on the real program. Beside
@@ -57,9 +70,6 @@ func TestScripts(t *testing.T) {
 	bin, err := binary()
 	if err != nil {
 		t.Fatal(err)
-	}
-	if os.Getenv("HERMESFS_TEST_BINARY") == "" {
-		t.Cleanup(func() { os.RemoveAll(filepath.Dir(bin)) })
 	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",

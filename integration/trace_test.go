@@ -25,8 +25,8 @@ type tracer struct {
 	opened []string
 }
 
-// trace watches every directory of a home that has something hidden in it, and what is below
-// those that are hidden as a whole.
+// trace watches every directory of a home that is hidden, and those that are shown only because of
+// what is below them.
 func trace(t *testing.T, home string, policy *access.Policy) *tracer {
 	t.Helper()
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
@@ -41,6 +41,9 @@ func trace(t *testing.T, home string, policy *access.Policy) *tracer {
 		rel, err := filepath.Rel(home, path)
 		if err != nil {
 			return err
+		}
+		if policy.Level(rel) > access.None {
+			return nil
 		}
 		id, err := unix.InotifyAddWatch(fd, path, unix.IN_OPEN|unix.IN_ACCESS|unix.IN_ONLYDIR)
 		if err != nil {
@@ -82,7 +85,7 @@ func (tr *tracer) follow(policy *access.Policy) {
 				tr.opened = append(tr.opened, "(events were lost)")
 			}
 			path := filepath.Join(tr.dirs[id], name)
-			if path == "." || policy.Level(path) > access.None || isDir && policy.Enter(path) {
+			if path == "." || policy.Hidden(path) || policy.Level(path) > access.None || isDir && policy.Enter(path) {
 				continue
 			}
 			if !slices.Contains(tr.opened, path) {

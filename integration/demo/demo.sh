@@ -111,7 +111,7 @@ echo "  ${kept#"$work"/}"
 check "it is there" [ -n "$kept" ]
 
 say "What both sides agreed on, and everything known of one path"
-hermesfs journal list one | head -5
+hermesfs journal list one | sed -n 1,5p
 run hermesfs journal show one "$fought"
 check "the journal has the new skill" eval "hermesfs journal list one --json | grep -q brand-new"
 check "and no longer the deleted one" eval "! hermesfs journal list one --json | grep -q '\"$deleted\"'"

@@ -120,8 +120,8 @@ func TestFetchWhileFilesChange(t *testing.T) {
 			b.write(rel, strings.Repeat(rel, 50_000))
 		}
 		// The change comes when the list of paths has been looked at, before tar.
-		hook := &hooked{Transport: b.tr, on: map[string]func(string) string{"fetch": func(script string) string {
-			return strings.Replace(script, `printf 'M\0'`, `printf 'M\0'
+		hook := &hooked{Transport: b.tr, on: map[string]func(string) string{"fetch": func(text string) string {
+			return strings.Replace(text, `printf 'M\0'`, `printf 'M\0'
 				echo more >>grows; echo less >shrinks; rm -f vanishes turns; mkdir -p turns`, 1)
 		}}}
 		got, problems, err := b.fetch(b.over(hook), []string{"grows", "shrinks", "stays", "turns", "vanishes", "zz"}, backends.Limits{})
@@ -143,6 +143,36 @@ func TestFetchWhileFilesChange(t *testing.T) {
 	})
 }
 
+// What tar cannot read, though its stat stays as it is, is found in what tar says.
+func TestFetchBlamesWhatTarNames(t *testing.T) {
+	b := gnuBox(t)
+	for _, rel := range []string{"a", "bad: one", "z"} {
+		b.write(rel, rel)
+	}
+	say := func(what string) *hooked {
+		return &hooked{Transport: b.tr, on: map[string]func(string) string{"fetch": func(text string) string {
+			return text[:strings.LastIndex(text, script("fetch"))] + `
+				tar() {
+					command tar "$@" || return
+					if tr '\0' '\n' <"$tmp/files" | grep -q bad; then
+						echo "tar: ` + what + `" >&2
+						return 2
+					fi
+				}
+			` + script("fetch")
+		}}}
+	}
+	got, problems, err := b.fetch(b.over(say("./bad: one: Read error at byte 0, while reading 3 bytes: Input/output error")), []string{"a", "bad: one", "z"}, backends.Limits{})
+	if err != nil || len(got) != 2 || got["z"].content != "z" || len(problems) != 1 || problems[0].Path != "bad: one" {
+		t.Errorf("got %v, %v, %v, want all but one", keys(got), problems, err)
+	}
+	var se *backends.ScriptError
+	_, _, err = b.fetch(b.over(say("Cannot write: No space left on device")), []string{"a", "bad: one"}, backends.Limits{})
+	if !errors.As(err, &se) || !strings.Contains(err.Error(), "No space left") {
+		t.Errorf("a full disk = %v, want a ScriptError that says so", err)
+	}
+}
+
 func sorted(list []string) []string {
 	m := map[string]bool{}
 	for _, s := range list {
@@ -157,20 +187,18 @@ type hooked struct {
 	on map[string]func(script string) string
 }
 
-func (h *hooked) Run(ctx context.Context, script string, stdin io.Reader, stdout io.Writer) error {
+func (h *hooked) Run(ctx context.Context, text string, stdin io.Reader, stdout io.Writer) error {
 	for name, change := range h.on {
-		if strings.HasSuffix(script, "\n"+scriptText(name)) || strings.Contains(script, scriptText(name)) {
-			changed := change(script)
-			if changed == script {
+		if strings.HasSuffix(text, "\n"+script(name)) {
+			changed := change(text)
+			if changed == text {
 				return fmt.Errorf("test: the script %s is not what the test thinks", name)
 			}
-			script = changed
+			text = changed
 		}
 	}
-	return h.Transport.Run(ctx, script, stdin, stdout)
+	return h.Transport.Run(ctx, text, stdin, stdout)
 }
-
-func scriptText(name string) string { return script(name) }
 
 func TestFetchErrors(t *testing.T) {
 	b := gnuBox(t)

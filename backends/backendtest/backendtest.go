@@ -21,6 +21,7 @@ import (
 func Run(t *testing.T, open func(t *testing.T) backends.Transport) {
 	t.Helper()
 	RunTransport(t, open)
+	RunShell(t, open)
 }
 
 // RunTransport runs the part of the suite that needs no more of the sandbox than sh and cat.
@@ -43,6 +44,33 @@ func RunTransport(t *testing.T, open func(t *testing.T) backends.Transport) {
 		{"Close", testClose},
 	} {
 		t.Run("Transport/"+tc.name, func(t *testing.T) { tc.run(t, begin(t, open)) })
+	}
+}
+
+// RunShell runs the part that moves files, with package shell.
+func RunShell(t *testing.T, open func(t *testing.T) backends.Transport) {
+	t.Helper()
+	t.Run("Shell/Home", func(t *testing.T) { testHome(t, begin(t, open)) })
+	for _, tc := range []struct {
+		name string
+		run  func(t *testing.T, b *box)
+	}{
+		{"Names", testNames},
+		{"Modes", testModes},
+		{"Sizes", testSizes},
+		{"Many", testMany},
+		{"Manifest", testManifest},
+		{"Delete", testDelete},
+		{"Expect", testExpect},
+		{"Ready", testReady},
+		{"Changing", testChanging},
+		{"Limits", testLimits},
+	} {
+		t.Run("Shell/"+tc.name, func(t *testing.T) {
+			b := newBox(t, open)
+			tc.run(t, b)
+			b.noTemps()
+		})
 	}
 }
 

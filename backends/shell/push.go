@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"hermesfs/backends"
 )
@@ -55,7 +56,8 @@ func (s *Sandbox) Push(ctx context.Context, b *backends.Batch) (*backends.PushRe
 	}()
 	err = s.call(ctx, &verb{
 		name:  "push",
-		inner: []string{"push_lib", "push_verify", "push_check", "push_delete", "push_dirs", "push_files", "push_modes", "push_done", "stat_list"},
+		inner: []string{"push_lib", "push_state", "push_judge", "push_clear", "push_dirs", "push_files", "push_modes", "push_done", "stat_list"},
+		vars:  map[string]string{"lists": "./" + strings.Join(listNames, " ./")},
 		stdin: pr,
 		body:  p.read,
 	})

@@ -96,11 +96,12 @@ func (p *pusher) plan() {
 		}
 	}
 	slices.SortFunc(p.dirs, func(a, b dirPut) int { return strings.Compare(a.Path, b.Path) })
-	byDir := func(a, b backends.Put) int {
-		return cmp.Or(strings.Compare(parentOf(a.Path), parentOf(b.Path)), strings.Compare(a.Path, b.Path))
-	}
 	slices.SortFunc(p.files, byDir)
 	slices.SortFunc(p.links, byDir)
+}
+
+func byDir(a, b backends.Put) int {
+	return cmp.Or(strings.Compare(parentOf(a.Path), parentOf(b.Path)), strings.Compare(a.Path, b.Path))
 }
 
 // needParents adds the directories above path that the batch does not have. Where they are
@@ -160,73 +161,116 @@ func (l *list) add(words ...string) {
 	}
 }
 
-var noSum [32]byte
-
-func record(what byte, expect *backends.Expect, sum [32]byte, path string) string {
-	kind, want := byte('*'), noSum
-	if expect != nil {
-		want = expect.SHA256
-		switch expect.Kind {
-		case backends.File:
-			kind = 'f'
-		case backends.Dir:
-			kind = 'd'
-		case backends.Symlink:
-			kind = 'l'
-		default:
-			kind = '-'
-		}
-	}
-	return string([]byte{what, kind}) + hex.EncodeToString(want[:]) + hex.EncodeToString(sum[:]) + dotted(path)
+func (l *list) line(s string) {
+	l.b.WriteString(s)
+	l.b.WriteByte('\n')
 }
 
-// lists makes the control members, in the order in which scripts/push.sh sums them up, and then
-// the sums.
+// listNames are the control members, in the order in which their sums are in the last one.
+var listNames = []string{
+	"del", "del.old", "del.new", "del.sums", "dirs", "dirs.old", "dirs.new", "dirs.sums",
+	"files", "files.old", "files.new", "files.sums", "sent", "links", "clear", "modes", "dmodes", "drop",
+}
+
+// A batchList is one list of records with what belongs to them.
+type batchList struct{ records, old, new, sums *list }
+
+func (p *pusher) batchList(all map[string]*list, name string) batchList {
+	return batchList{all[name], all[name+".old"], all[name+".new"], all[name+".sums"]}
+}
+
+// add adds a record: what to do with path, what is expected and what is sent.
+func (l batchList) add(what byte, path string, expect *backends.Expect, sent string) {
+	old := state(expect)
+	l.records.add(string([]byte{what, old[0]}) + dotted(path))
+	l.old.line(old)
+	l.new.line(sent)
+	if old[0] == 'f' {
+		l.sums.line(old[1:])
+	}
+}
+
+// state is what is expected as a line: the kind and, of files and symlinks, the sum.
+func state(expect *backends.Expect) string {
+	if expect == nil {
+		return "*"
+	}
+	switch expect.Kind {
+	case backends.File:
+		return "f" + hex.EncodeToString(expect.SHA256[:])
+	case backends.Dir:
+		return "d"
+	case backends.Symlink:
+		return "l" + hex.EncodeToString(expect.SHA256[:])
+	}
+	return "-"
+}
+
+// lists makes the control members, the last of which has the sums of the others.
 func (p *pusher) lists() []*list {
-	del, dirs, files := &list{name: "del"}, &list{name: "dirs"}, &list{name: "files"}
-	links, modes, dmodes, drop := &list{name: "links"}, &list{name: "modes"}, &list{name: "dmodes"}, &list{name: "drop"}
+	all := map[string]*list{}
+	for _, name := range listNames {
+		all[name] = &list{name: name}
+	}
+	del, dirs, files := p.batchList(all, "del"), p.batchList(all, "dirs"), p.batchList(all, "files")
 	for _, d := range p.deletes {
-		del.add(record('x', d.Expect, noSum, d.Path))
+		del.add('x', d.Path, d.Expect, "-")
 	}
 	for _, d := range p.dirs {
-		what := byte('d')
-		if d.implicit {
-			what = 'i'
-		}
-		dirs.add(record(what, d.Expect, noSum, d.Path))
-	}
-	var things []string // files and links, those of a directory together
-	for _, f := range p.files {
+		expect := d.Expect
 		switch {
-		case p.dropped[f.Path]:
-			drop.add(dotted(f.Path))
-		case !p.missing[f.Path]:
-			things = append(things, f.Path+"\x00"+record('f', f.Expect, p.sums[f.Path], f.Path))
-			if f.Mode&0o400 == 0 {
-				modes.add(modeWord(f.Mode, f.Path))
-			}
+		case d.implicit:
+			dirs.add('i', d.Path, nil, "d")
+			continue
+		case expect == nil:
+			all["clear"].add("*./" + d.Path)
+		case expect.Kind == backends.File || expect.Kind == backends.Symlink:
+			// It goes before the directories are looked at.
+			all["clear"].add(state(expect) + "./" + d.Path)
+			expect = &backends.Expect{}
+		}
+		dirs.add('d', d.Path, expect, "d")
+	}
+	for _, f := range p.things() {
+		sum := p.sums[f.Path]
+		if f.Kind == backends.Symlink {
+			sum = sha256.Sum256([]byte(f.Target))
+			all["links"].add(f.Target, dotted(f.Path))
+			files.add('l', f.Path, f.Expect, "l"+hex.EncodeToString(sum[:]))
+			continue
+		}
+		files.add('f', f.Path, f.Expect, "f"+hex.EncodeToString(sum[:]))
+		all["sent"].line(hex.EncodeToString(sum[:]))
+		if f.Mode&0o400 == 0 {
+			all["modes"].add(modeWord(f.Mode, f.Path))
 		}
 	}
-	for _, l := range p.links {
-		links.add(l.Target, dotted(l.Path))
-		things = append(things, l.Path+"\x00"+record('l', l.Expect, sha256.Sum256([]byte(l.Target)), l.Path))
+	for _, f := range p.files {
+		if p.dropped[f.Path] {
+			all["drop"].add(dotted(f.Path))
+		}
 	}
-	slices.SortStableFunc(things, func(a, b string) int {
-		pa, _, _ := strings.Cut(a, "\x00")
-		pb, _, _ := strings.Cut(b, "\x00")
-		return cmp.Or(strings.Compare(parentOf(pa), parentOf(pb)), strings.Compare(pa, pb))
-	})
-	for _, thing := range things {
-		_, rec, _ := strings.Cut(thing, "\x00")
-		files.add(rec)
-	}
-	dmodes.add(p.dirModes()...)
-	all := []*list{del, dirs, files, links, modes, dmodes, drop}
+	all["dmodes"].add(p.dirModes()...)
+	var members []*list
 	end := &list{name: "end"}
-	for _, l := range all {
-		fmt.Fprintf(&end.b, "%x\n", sha256.Sum256([]byte(l.b.String())))
+	for _, name := range listNames {
+		members = append(members, all[name])
+		end.line(fmt.Sprintf("%x", sha256.Sum256([]byte(all[name].b.String()))))
 	}
-	return append(all, end)
+	return append(members, end)
+}
+
+// things are the files that count and the symlinks, those of a directory together.
+func (p *pusher) things() []backends.Put {
+	var things []backends.Put
+	for _, f := range p.files {
+		if !p.dropped[f.Path] && !p.missing[f.Path] {
+			things = append(things, f)
+		}
+	}
+	things = append(things, p.links...)
+	slices.SortFunc(things, byDir)
+	return things
 }
 
 // dirModes groups directories by mode, for few calls of chmod. Those that lock their owner out

@@ -145,7 +145,7 @@ func TestHostileArchives(t *testing.T) {
 			raw('0', "./f", octal(512), "1\n0\n5\n"+strings.Repeat("\x00", 506)).file("./d/g", "67890")), "d/g ok", "f", ""},
 		{"PAX sparse map bomb", ok(new1().pax('x', "GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.name=./f", "GNU.sparse.realsize=5").
 			raw('0', "./f", octal(512), "1099511627776\n"+strings.Repeat("0\n", 249)).file("./d/g", "67890")), "", "", format},
-		{"PAX size, the ustar field lies", ok(new1().pax('x', "size=1024").raw('0', "./f", octal(0), string(new1().file("./d/g", "evil!").Bytes()))), "ok", "d/g f", ""},
+		{"PAX size, the ustar field lies", ok(new1().pax('x', "size=1024").raw('0', "./f", octal(0), new1().file("./d/g", "evil!").String())), "ok", "d/g f", ""},
 		{"PAX path", ok(first().pax('x', "path=../../f").file("./f", "wrong")), all, "../../f", ""},
 		{"PAX path of another", ok(new1().pax('x', "path=./f").file("./nothing", "12345").file("./d/g", "67890")), all, "", ""},
 		{"PAX path with NUL", ok(first().pax('x', "path=f\x00x").file("./f", "wrong")), "d/g f", "", format},

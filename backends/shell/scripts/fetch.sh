@@ -44,6 +44,6 @@ printf '%s %s\n' "$(($(wc -c <"$tmp/spool")))" "$(sums "./$tmp/spool")"
 
 # The spool stays, for what of it gets lost on the way, until the near side drops it.
 trap - EXIT HUP
-trap 'rm -rf "./$tmp"; exit 143' INT TERM
+trap 'trap "" HUP INT TERM; rm -rf "./$tmp"; exit 143' INT TERM
 cat "$tmp/spool"
 finish

@@ -1,14 +1,21 @@
 # Arguments: paths. Only regular files are opened, what else there is could block.
-marks=
+marks='' all=1
 for f; do
-	shift
 	parents "$f"
 	if [ $pr = 0 ] && [ ! -L "$f" ] && [ -f "$f" ]; then
-		set -- "$@" "$f"
 		marks="$marks 1"
 	else
-		marks="$marks 0"
+		marks="$marks 0" all=0
 	fi
+done
+if [ $all = 1 ]; then
+	sums "$@"
+	exit 0
+fi
+for m in $marks; do # once around: what is a file stays
+	f=$1
+	shift
+	[ "$m" = 0 ] || set -- "$@" "$f"
 done
 set -- $(sums "$@")
 for m in $marks; do

@@ -48,7 +48,7 @@ make_tmp() {
 	export tmp
 }
 drop_tmp_at_exit() {
-	trap 'trap - EXIT HUP INT TERM; rm -rf "./$tmp"' EXIT
+	trap 'trap "" HUP INT TERM; rm -rf "./$tmp"' EXIT
 	trap 'exit 129' HUP INT TERM
 }
 # What an earlier instance of this mount left and no process works on any more.

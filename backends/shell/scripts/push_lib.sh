@@ -1,14 +1,11 @@
 # What the small scripts of a push share.
-q64=????????????????????????????????????????????????????????????????
-q130=??$q64$q64
 
-# record RECORD: t what to do, x what to expect, e from there on, p the path, s where it is staged.
+# record RECORD: t what to do, x the kind expected, p the path, s where it is staged.
 record() {
-	case $1 in x*) t=x ;; d*) t=d ;; i*) t=i ;; f*) t=f ;; l*) t=l ;; esac
-	e=${1#?}
-	case $e in -*) x=- ;; f*) x=f ;; d*) x=d ;; l*) x=l ;; *) x=any ;; esac
-	p=${1#$q130}
+	p=${1#??}
 	s=$tmp/t/${p#./}
+	case $1 in x*) t=x ;; d*) t=d ;; i*) t=i ;; f*) t=f ;; l*) t=l ;; esac
+	case $1 in ?-*) x=- ;; ?f*) x=f ;; ?d*) x=d ;; ?l*) x=l ;; *) x=any ;; esac
 }
 
 # tell CODE PATH: R refused, D deleted, E1 a parent is no directory, E2 a directory cannot be

@@ -16,6 +16,7 @@ import (
 
 	"hermesfs/backends"
 	"hermesfs/fs/access"
+	"hermesfs/fs/layer"
 	"hermesfs/journal"
 )
 
@@ -306,4 +307,57 @@ func TestSettleKeepsAnEditThatMetACutPush(t *testing.T) {
 	if !slices.Contains(r.allObjects(), "ours") {
 		t.Error("ours is nowhere")
 	}
+}
+
+func TestClean(t *testing.T) {
+	id := layer.Identity{Dev: 1, Ino: 2, Size: 3, Mtime: 4e9, Ctime: 5e9}
+	base := journal.Base{Kind: journal.File, Ours: ourStat(id), HashedAt: 6e9}
+	for _, tc := range []struct {
+		name   string
+		change func(id *layer.Identity, b *journal.Base)
+		want   bool
+	}{
+		{"the same", func(*layer.Identity, *journal.Base) {}, true},
+		{"another inode", func(id *layer.Identity, _ *journal.Base) { id.Ino++ }, false},
+		{"another size", func(id *layer.Identity, _ *journal.Base) { id.Size++ }, false},
+		{"another mtime", func(id *layer.Identity, _ *journal.Base) { id.Mtime++ }, false},
+		{"another ctime, the mtime set back", func(id *layer.Identity, _ *journal.Base) { id.Ctime++ }, false},
+		{"hashed within a tick of its change", func(_ *layer.Identity, b *journal.Base) { b.HashedAt = b.Ours.Ctime + 1e6 }, false},
+		{"never hashed", func(id *layer.Identity, b *journal.Base) { *id, b.Ours = layer.Identity{}, journal.Stat{} }, false},
+		{"no file in base", func(_ *layer.Identity, b *journal.Base) { b.Kind = journal.Symlink }, false},
+	} {
+		id, b := id, base
+		tc.change(&id, &b)
+		if got := clean(id, b); got != tc.want {
+			t.Errorf("%s: clean = %t, want %t", tc.name, got, tc.want)
+		}
+	}
+}
+
+// A push that was cut when the sandbox had it, and what it brought taken back before the next one.
+func TestPushSettlesOneThatWasCut(t *testing.T) {
+	armed := true
+	r := newRig(t, tree{"a": "A", "gone": "g"}, func(r *rig) {
+		r.options.Fail = func(point string) error {
+			if point == "push-sent" && !armed {
+				armed = true
+				return errors.New("cut")
+			}
+			return nil
+		}
+	})
+	r.start()
+	tree{"a": "B", "made": "m"}.write(t, r.home)
+	must(t, os.Remove(filepath.Join(r.home, "gone")))
+	armed = false
+	if _, err := r.Push(ctx); err == nil {
+		t.Fatal("Push = nil, want it cut")
+	}
+	r.wantFar(tree{"a": "B", "made": "m"})
+	tree{"a": "A", "gone": "g"}.write(t, r.home)
+	must(t, os.Remove(filepath.Join(r.home, "made")))
+	if p := r.push(); len(p.Refused)+len(p.Problems) > 0 {
+		t.Errorf("refused %q, problems %+v", p.Refused, p.Problems)
+	}
+	r.wantFar(tree{"a": "A", "gone": "g"})
 }

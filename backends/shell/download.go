@@ -70,7 +70,7 @@ func (d *download) run(ctx context.Context) error {
 	for d.resumable(ctx, err) {
 		before := d.got
 		d.f.s.log.Debug("transfer is taken up again", "at", d.got, "of", d.size, "error", err)
-		err = d.f.s.call(ctx, &verb{name: "resume", id: d.id, vars: map[string]string{"skip": strconv.FormatInt(d.got, 10)}, body: d.copy})
+		err = d.f.s.call(ctx, &verb{name: "resume", id: d.id, vars: map[string]string{"skip": strconv.FormatInt(d.got, 10)}, body: d.rest})
 		if d.got == before {
 			break
 		}
@@ -192,6 +192,15 @@ func (d *download) header(r *bufio.Reader, files, total int64) error {
 		return &backends.LimitError{What: "bytes of archive", Max: most}
 	}
 	return nil
+}
+
+// rest reads the answer of scripts/resume.sh. Its first line tells the bytes of the spool from
+// what a script writes that has lost it.
+func (d *download) rest(r *bufio.Reader) error {
+	if line, err := r.ReadSlice('\n'); err != nil || string(line) != "spool\n" {
+		return errCut
+	}
+	return d.copy(r)
 }
 
 // copy passes on what is still missing of the spool.

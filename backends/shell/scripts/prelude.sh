@@ -48,8 +48,8 @@ make_tmp() {
 	export tmp
 }
 drop_tmp_at_exit() {
-	trap 'trap "" HUP INT TERM; rm -rf "./$tmp"' EXIT
-	trap 'exit 129' HUP INT TERM
+	trap 'trap "" HUP INT PIPE TERM; rm -rf "./$tmp"' EXIT
+	trap 'exit 129' HUP INT PIPE TERM
 }
 # What an earlier instance of this mount left and no process works on any more.
 sweep() {

@@ -29,7 +29,7 @@ export at
 each c/modes "$push_modes" || die 73 'a mode cannot be set'
 
 # From here on the home changes. A connection that breaks now does not stop half-way.
-trap '' HUP
+trap '' HUP PIPE
 : >"$tmp/out"
 : >"$tmp/refused"
 

@@ -65,6 +65,9 @@ func RunShell(t *testing.T, open func(t *testing.T) backends.Transport) {
 		{"Ready", testReady},
 		{"Changing", testChanging},
 		{"Limits", testLimits},
+		{"Cut", testCut},
+		{"Cancel", testCancelVerbs},
+		{"Concurrent", testConcurrentVerbs},
 	} {
 		t.Run("Shell/"+tc.name, func(t *testing.T) {
 			b := newBox(t, open)

@@ -43,7 +43,6 @@ PrintMotd no
 PermitUserRC no
 UseDNS no
 MaxStartups 100
-LogLevel VERBOSE
 SetEnv HOME=%[2]s
 `
 

@@ -341,3 +341,16 @@ func TestScriptErrors(t *testing.T) {
 		t.Errorf("Hello without tools = %v, want a ScriptError that names tar", err)
 	}
 }
+
+// Where what sends the spool dies, what the script says then is not taken for the rest of it.
+func TestFetchWhenSendingFails(t *testing.T) {
+	b := gnuBox(t)
+	paths := b.tree()
+	hook := &hooked{Transport: b.tr, on: map[string]func(string) string{"fetch": func(text string) string {
+		return strings.Replace(text, "\n"+`cat "$tmp/spool"`, "\n"+`(head -c 1000 "$tmp/spool"; exit 1)`, 1)
+	}}}
+	got, problems, err := b.fetch(b.over(hook), paths, backends.Limits{})
+	if err != nil || len(problems) != 0 || len(got) != len(paths) {
+		t.Fatalf("Fetch: %d of %d, %v, %v", len(got), len(paths), problems, err)
+	}
+}

@@ -45,5 +45,5 @@ printf '%s %s\n' "$(($(wc -c <"$tmp/spool")))" "$(sums "./$tmp/spool")"
 # The spool stays, for what of it gets lost on the way, until the near side drops it.
 trap - EXIT HUP
 trap 'trap "" HUP INT TERM; rm -rf "./$tmp"; exit 143' INT TERM
-cat "$tmp/spool"
+cat "$tmp/spool" || exit 1 # and not a word more: it would be taken for the rest
 finish

@@ -6,5 +6,5 @@ for tmp in "$tmps/$mount.$instance.$id".*; do break; done
 set -f
 own_dir "$tmp" && [ -f "$tmp/spool" ] || die 75 'the spool is gone'
 echo spool
-tail -c "+$((skip + 1))" "$tmp/spool"
+tail -c "+$((skip + 1))" "$tmp/spool" || exit 1
 finish

@@ -14,11 +14,8 @@ import (
 	sdk "github.com/modal-labs/modal-client/go"
 )
 
-// The tags of what hermesfs makes.
-const (
-	mountTag = "hermesfs_mount"
-	ownerTag = "hermesfs_owner"
-)
+// tag is that of what hermesfs makes; its value is the identity of the mount.
+const tag = "hermesfs"
 
 // sandbox returns the sandbox, and finds or makes it the first time.
 func (t *Transport) sandbox(ctx context.Context) (*sdk.Sandbox, error) {
@@ -89,7 +86,7 @@ func (t *Transport) connectLocked(ctx context.Context, make bool) error {
 	sb, err := t.client.Sandboxes.Create(ctx, app, image, &sdk.SandboxCreateParams{
 		Command: []string{"sleep", "infinity"},
 		Timeout: t.o.Timeout, IdleTimeout: t.o.IdleTimeout, CPU: t.o.CPU, MemoryMiB: t.o.MemoryMiB,
-		Name: name, Tags: map[string]string{mountTag: t.o.Mount, ownerTag: t.o.Owner},
+		Name: name, Tags: map[string]string{tag: t.identity()},
 	})
 	var taken sdk.AlreadyExistsError
 	if errors.As(err, &taken) { // made since we looked, by an attempt of ours whose answer was lost
@@ -140,8 +137,7 @@ func (t *Transport) findOursLocked(ctx context.Context, name string) (bool, erro
 	if err != nil {
 		return false, t.diagnose(ctx, nil, err, "")
 	}
-	mount, ours := tags[mountTag]
-	if !ours || mount != t.o.Mount || tags[ownerTag] != t.o.Owner {
+	if tags[tag] != t.identity() {
 		return false, fmt.Errorf("modal: the name %s is taken in the app %s by sandbox %s, which this mount did not make: give another with name=, or use it as modal://%s",
 			name, t.o.App, sb.SandboxID, sb.SandboxID)
 	}
@@ -155,15 +151,20 @@ func (t *Transport) sandboxName() string {
 	if t.o.Name != "" || t.o.Mount == "" {
 		return t.o.Name
 	}
-	name := "hermesfs-" + strings.Map(func(r rune) rune {
+	return "hermesfs-" + t.identity()
+}
+
+// identity tells this mount from all others, those by its name of other machines and users too, in
+// bytes that Modal takes.
+func (t *Transport) identity() string {
+	name := strings.Map(func(r rune) rune {
 		if strings.ContainsRune(nameBytes+"._-", r) {
 			return r
 		}
 		return '-'
 	}, t.o.Mount)
-	// Another machine, or user, has a mount by that name too.
 	sum := sha256.Sum256([]byte(t.o.Mount + "\x00" + t.o.Owner))
-	return name[:min(len(name), 50)] + "-" + hex.EncodeToString(sum[:4])
+	return strings.TrimLeft(name[:min(len(name), 36)]+"-"+hex.EncodeToString(sum[:8]), "-")
 }
 
 // quiet passes on only what somebody should know: at lower levels the SDK logs whole scripts.

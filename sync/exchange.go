@@ -107,6 +107,9 @@ func (c *committing) swapIn(j *job, dir int, name string) error {
 			}
 			return nil
 		}
+		if err := c.e.fail("commit-swapped"); err != nil {
+			return err
+		}
 		return c.cameOut(j, dir, name)
 	}
 	return errors.Join(errHostRace, c.discardTemp(j, dir))

@@ -13,6 +13,7 @@ func FailPoints() []string {
 		"commit-planned",  // the plan is in the journal, the home is as before
 		"commit-written",  // all is staged, not durable
 		"commit-staged",   // all is staged, and the journal has it
+		"commit-swapped",  // one more path has its new version, nobody looked at the old one
 		"commit-applied",  // one more path has its new version, the journal does not have it
 		"commit-recorded", // the journal has a batch of steps
 		"commit-taken",    // one more preimage is an object

@@ -166,3 +166,48 @@ func editorsFor() time.Duration {
 	}
 	return 2 * time.Second
 }
+
+// A process that opened the home's version before the exchange and writes after it.
+func TestCommitLateWriter(t *testing.T) {
+	for _, tc := range []struct {
+		name     string
+		closes   bool
+		problems int
+		home     string
+	}{{"that closes in time", true, 0, "mount"}, {"that does not", false, 1, "late"}} {
+		t.Run(tc.name, func(t *testing.T) {
+			var f *os.File
+			r := newFastRig(t, tree{"a": "base"}, noSandbox, func(r *rig) {
+				r.options.Fail = func(point string) error {
+					if point != "commit-swapped" || f != nil {
+						return nil
+					}
+					old, err := filepath.Glob(r.home + "/.hermesfs-*")
+					must(t, err)
+					f, err = os.OpenFile(old[0], os.O_WRONLY|os.O_TRUNC, 0)
+					must(t, err)
+					_, err = f.WriteString("late")
+					if tc.closes {
+						time.AfterFunc(100*time.Millisecond, func() { _ = f.Close() })
+					}
+					return err
+				}
+			})
+			r.put("a", "mount", 0o644)
+			report := r.commit()
+			if len(report.Problems) != tc.problems {
+				t.Errorf("problems %+v, want %d", report.Problems, tc.problems)
+			}
+			r.wantHome(tree{"a": tc.home})
+			if tc.closes && !slices.Contains(r.allObjects(), "late") {
+				t.Errorf("what was written late is lost: %q", r.allObjects())
+			}
+			_ = f.Close()
+			r.commit()
+			r.wantHome(tree{"a": "mount"})
+			if !slices.Contains(r.allObjects(), "late") {
+				t.Errorf("what was written late is lost: %q", r.allObjects())
+			}
+		})
+	}
+}

@@ -230,8 +230,8 @@ func TestCommitWaitsForTheLock(t *testing.T) {
 	r := newRig(t, tree{"a": "1"}, noSandbox)
 	r.put("a", "2", 0o644)
 	lock := filepath.Join(r.home, ".sync.lock")
-	// Another process holds the lock until its standard input ends.
-	cmd := exec.Command("flock", "-x", lock, "sh", "-c", "echo locked; read x")
+	// Another process holds the lock, if only to read, until its standard input ends.
+	cmd := exec.Command("flock", "-s", lock, "sh", "-c", "echo locked; read x")
 	in, err := cmd.StdinPipe()
 	must(t, err)
 	out, err := cmd.StdoutPipe()

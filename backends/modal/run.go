@@ -212,7 +212,7 @@ func (e *execution) close() {
 	_ = e.proc.Stderr.Close()
 }
 
-// kill ends the script in the sandbox.
+// kill ends the script in the sandbox, for which it tries again where the channel is broken.
 func (e *execution) kill() {
 	ctx, cancel := context.WithTimeout(context.Background(), killLimit)
 	defer cancel()
@@ -220,12 +220,19 @@ func (e *execution) kill() {
 	if pid == 0 {
 		return // it has ended, or its channel
 	}
-	proc, err := e.sb.Exec(ctx, killCommand(pid), &sdk.SandboxExecParams{Timeout: killLimit, Stdout: sdk.Ignore, Stderr: sdk.Ignore})
-	if err == nil {
-		_, err = proc.Wait(ctx, nil)
-	}
-	if err != nil {
-		e.t.log.Warn("cannot end a script in the sandbox, its time limit will", "sandbox", e.sb.SandboxID, "limit", e.t.o.ExecTimeout, "error", err)
+	params := &sdk.SandboxExecParams{Timeout: killLimit, Stdout: sdk.Ignore, Stderr: sdk.Ignore}
+	for {
+		proc, err := e.sb.Exec(ctx, killCommand(pid), params)
+		if err == nil {
+			_, err = proc.Wait(ctx, nil)
+		}
+		if err == nil || classify(err) == classGone {
+			return
+		}
+		if !pause(ctx, 200*time.Millisecond) {
+			e.t.log.Warn("cannot end a script in the sandbox, its time limit will", "sandbox", e.sb.SandboxID, "limit", e.t.o.ExecTimeout, "error", err)
+			return
+		}
 	}
 }
 

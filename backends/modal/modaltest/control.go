@@ -22,8 +22,8 @@ type control struct {
 const authTokenGet = "/modal.client.ModalClient/AuthTokenGet"
 
 func (s *Server) authenticate(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	if s.now().ControlDown {
-		return nil, status.Error(codes.Unavailable, "the control plane is down")
+	if code := s.now().Control; code != codes.OK {
+		return nil, status.Error(code, "the control plane is broken")
 	}
 	md, _ := metadata.FromIncomingContext(ctx)
 	one := func(key string) string {

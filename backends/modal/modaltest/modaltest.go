@@ -16,6 +16,7 @@ import (
 
 	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
 )
 
@@ -27,13 +28,13 @@ const (
 
 // Faults are what goes wrong. The zero value is nothing.
 type Faults struct {
-	BreakStdio  int64 // each stream of output breaks after so many bytes
-	LoseReplies int   // the answer to every so many-th write of stdin is lost, after it was done
-	RouterDown  bool  // the router answers nothing
-	ControlDown bool  // the control plane answers nothing
-	SnapshotBad bool  // snapshots fail
-	NoHome      bool  // an exec has no HOME in its environment
-	Forgetful   bool  // the router knows nothing of a sandbox that has ended
+	BreakStdio  int64      // each stream of output breaks after so many bytes
+	LoseReplies int        // the answer to every so many-th write of stdin is lost, after it was done
+	Router      codes.Code // what the router answers to everything; those that the SDK repeats take it 10 s
+	Control     codes.Code // what the control plane answers to everything
+	SnapshotBad bool       // snapshots fail
+	NoHome      bool       // an exec has no HOME in its environment
+	Forgetful   bool       // the router knows nothing of a sandbox that has ended
 }
 
 // A Server is a Modal of its own.

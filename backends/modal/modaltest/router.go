@@ -22,8 +22,8 @@ type router struct {
 
 // authorize checks the token of a call.
 func (s *Server) authorize(ctx context.Context) error {
-	if s.now().RouterDown {
-		return status.Error(codes.Unavailable, "the router is down")
+	if code := s.now().Router; code != codes.OK {
+		return status.Error(code, "the router is broken")
 	}
 	md, _ := metadata.FromIncomingContext(ctx)
 	var claims struct {

@@ -17,7 +17,7 @@ import (
 func Parse(raw string) (Options, error) {
 	rest, ok := strings.CutPrefix(raw, "modal:")
 	if !ok || !strings.HasPrefix(rest, "//") {
-		return Options{}, fmt.Errorf("%q is not a modal URL, which looks like modal://sb-... or modal://?app=...&image=...", raw)
+		return Options{}, fmt.Errorf("%q is not a modal URL, which looks like modal://SANDBOX-ID or modal://?app=APP&image=IMAGE", raw)
 	}
 	u, err := url.Parse(raw)
 	if err != nil {

@@ -25,13 +25,15 @@ var mayImport = map[string][]string{
 }
 
 // testsMayImport is what the tests of every package may use besides.
-var testsMayImport = []string{"integration/fixture", "backends/backendtest", "backends/shell", "backends/dir", "backends/ssh"}
+var testsMayImport = []string{"integration/fixture", "backends/backendtest", "backends/modal/modaltest", "backends/shell", "backends/dir", "backends/ssh"}
 
 // onlyIn says in which directory trees an import from outside may stand.
 var onlyIn = map[string][]string{
 	"github.com/hanwen/go-fuse/":      {"fs"},
 	"go.etcd.io/bbolt":                {"journal"},
 	"github.com/urfave/cli/":          {"cmd"},
+	"github.com/modal-labs/":          {"backends/modal"},
+	"google.golang.org/grpc":          {"backends/modal"},
 	"pgregory.net/rapid":              nil, // tests only
 	"github.com/google/go-cmp/":       nil,
 	"github.com/rogpeppe/go-internal": nil,

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"hermesfs/backends"
 )
 
 // channelVar makes this test binary a channel: it runs its arguments and does to their streams what
@@ -129,4 +131,12 @@ func (d *dropper) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	return len(p), nil
+}
+
+// reading is a function for Fetch that keeps the contents.
+func reading(w io.Writer) func(backends.Entry, io.Reader) error {
+	return func(_ backends.Entry, r io.Reader) error {
+		_, err := io.Copy(w, r)
+		return err
+	}
 }

@@ -13,10 +13,12 @@ import (
 )
 
 const (
-	// A cancelled program may end by itself for so long.
-	termGrace = 500 * time.Millisecond
+	// A cancelled script may clean up for so long once it has been told to end, and the program,
+	// if it still runs, for so long after that.
+	cleanGrace = 500 * time.Millisecond
+	termGrace  = 300 * time.Millisecond
 	// What is still to be copied once nobody wants it any more is not waited for longer.
-	copyGrace = 250 * time.Millisecond
+	copyGrace = 100 * time.Millisecond
 	// A program whose script has ended, as the frame says, may take so long to end.
 	lingerGrace = 2 * time.Second
 )
@@ -30,7 +32,7 @@ type client struct {
 	stderr io.Writer
 	ended  <-chan struct{} // closed when the frame's end has come
 	linger bool            // the program need not end by itself after that
-	onStop func()          // called when the program is told to end early; its return is waited for
+	onStop func()          // ends the script when the program must end early
 }
 
 // outcome is how a client ended.
@@ -61,10 +63,11 @@ func (c *client) run(ctx context.Context) (outcome, error) {
 	closeAll(inRead, outWrite, errWrite)
 
 	stop, exited := make(chan struct{}, 2), make(chan struct{})
-	outDone, errDone, inDone := make(chan error, 1), make(chan error, 1), make(chan error, 1)
+	outDone, inDone := make(chan error, 1), make(chan error, 1)
+	drained := make(chan struct{}) // nothing of the group is left that could write to stderr
 	go func() {
-		_, err := io.Copy(c.stderr, errRead)
-		errDone <- err
+		_, _ = io.Copy(c.stderr, errRead)
+		close(drained)
 	}()
 	go func() {
 		_, err := io.Copy(c.stdout, outRead)
@@ -84,7 +87,7 @@ func (c *client) run(ctx context.Context) (outcome, error) {
 	}()
 	stopped := make(chan struct{})
 	go func() {
-		c.end(ctx, inWrite, stop, exited)
+		c.end(ctx, inWrite, stop, exited, drained)
 		close(stopped)
 	}()
 
@@ -99,7 +102,7 @@ func (c *client) run(ctx context.Context) (outcome, error) {
 	case <-ctx.Done():
 		o.out = within(outDone, copyGrace)
 	}
-	_ = within(errDone, copyGrace) // something in the background may keep it open
+	wait(drained, copyGrace) // something in the background may keep it open
 	closeAll(outRead, errRead, inWrite)
 	o.in = within(inDone, copyGrace)
 	var exit *osexec.ExitError
@@ -115,7 +118,7 @@ func (c *client) run(ctx context.Context) (outcome, error) {
 
 // end asks the process group to end when ctx is cancelled or a stream failed, and kills it when it
 // does not.
-func (c *client) end(ctx context.Context, stdin *os.File, stop, exited <-chan struct{}) {
+func (c *client) end(ctx context.Context, stdin *os.File, stop, exited, drained <-chan struct{}) {
 	var late <-chan time.Time
 	for ended := c.ended; ; {
 		select {
@@ -134,34 +137,41 @@ func (c *client) end(ctx context.Context, stdin *os.File, stop, exited <-chan st
 			}
 			continue
 		case <-late:
-			c.terminate(exited)
+			c.terminate(drained)
 			return
 		case <-ctx.Done():
 		case <-stop:
 		}
 		break
 	}
-	told := make(chan struct{})
-	go func() {
-		if c.onStop != nil {
-			c.onStop()
+	// The script first, so that it can clean up: where the program hands on a signal, or the
+	// sandbox is no more than namespaces, its end takes the script with it.
+	if c.onStop != nil {
+		c.onStop()
+		if wait(exited, cleanGrace) && wait(drained, cleanGrace) {
+			return
 		}
-		close(told)
-	}()
-	c.terminate(exited)
-	<-told
+	}
+	c.terminate(drained)
 }
 
-func (c *client) terminate(exited <-chan struct{}) {
+func (c *client) terminate(drained <-chan struct{}) {
 	pid := c.cmd.Process.Pid
 	_ = syscall.Kill(-pid, syscall.SIGTERM)
-	timer := time.NewTimer(termGrace)
+	wait(drained, termGrace)
+	_ = syscall.Kill(-pid, syscall.SIGKILL)
+}
+
+// wait says whether it came within d.
+func wait(c <-chan struct{}, d time.Duration) bool {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
-	case <-exited:
+	case <-c:
+		return true
 	case <-timer.C:
+		return false
 	}
-	_ = syscall.Kill(-pid, syscall.SIGKILL)
 }
 
 // waitExit waits until the process has ended and leaves it a zombie.

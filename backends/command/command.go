@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"hermesfs/backends"
 )
@@ -51,7 +52,7 @@ const placeholder = "{}"
 func (o Options) Validate() error {
 	switch {
 	case len(o.Prefix) == 0 || o.Prefix[0] == "" || o.Prefix[0] == placeholder:
-		return errors.New("there is no command to reach the sandbox with, as in `command:docker exec -i box`")
+		return errors.New("there is no command to reach the sandbox with, such as docker exec -i NAME")
 	case strings.HasPrefix(o.Prefix[0], "-"):
 		return fmt.Errorf("the program %q begins with a dash", o.Prefix[0])
 	case slices.ContainsFunc(o.Prefix, func(w string) bool { return strings.IndexByte(w, 0) >= 0 }):
@@ -78,6 +79,8 @@ type Transport struct {
 	log    *slog.Logger
 	closed atomic.Bool
 
+	endLimit time.Duration // of the probe
+
 	probing chan struct{} // holds the token that guards channel
 	channel Channel       // Auto until known
 }
@@ -94,7 +97,7 @@ func New(o Options) (*Transport, error) {
 	if o.Name == "" {
 		o.Name = "command:" + join(o.Prefix)
 	}
-	t := &Transport{o: o, log: o.Log, channel: o.Channel, probing: make(chan struct{}, 1)}
+	t := &Transport{o: o, log: o.Log, channel: o.Channel, endLimit: endLimit, probing: make(chan struct{}, 1)}
 	if t.log == nil {
 		t.log = slog.New(slog.DiscardHandler)
 	}

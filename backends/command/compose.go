@@ -20,8 +20,7 @@ func newMark() string {
 
 // rawScript runs the script in a sh of its own, so that nothing that it does to itself keeps the
 // last line from being written. Both lines go to stderr, which is not the payload's.
-const rawScript = `printf '%%s:begin %%s\n' %[1]s $$ >&2
-sh -c %[2]s sh
+const rawScript = `%[2]s
 rc=$?
 printf '\n%%s:end %%s\n' %[1]s $rc >&2
 exit $rc`
@@ -31,20 +30,29 @@ exit $rc`
 const textScript = `m=%[1]s
 command -v base64 >/dev/null || { printf '\n%%s:none\n' "$m"; exit 127; }
 enc() { while c=$(dd bs=49152 count=1 2>/dev/null | base64) && [ -n "$c" ]; do printf '%%s\n' "$c"; done; }
-printf '\n%%s:begin %%s\n' "$m" $$
 exec 3>&1
 sed -n '/^\.$/q;p' | base64 -d 2>/dev/null 3>&- | {
-e=$({ { sh -c %[2]s sh 2>&4 3>&- 4>&-; printf '\n%%s' "$?" >&4; } | enc >&3 4>&-; } 4>&1 | tail -c 4200 | base64 | tr -d '\n')
+e=$({ { %[2]s 2>&4 4>&-; printf '\n%%s' "$?" >&4; } | enc >&3 4>&-; } 4>&1 | tail -c 4200 | base64 | tr -d '\n')
 printf '\n%%s:end %%s\n' "$m" "$e"
 }`
 
-// argv is the whole command line that runs a script in one of the two frames.
-func (t *Transport) argv(frame, mark, script string) ([]string, error) {
-	word := `"$1"`
+// A framing is how a script stands in its frame. The inner sh says its process id, which is the
+// script's, in the first line.
+type framing struct{ outer, first string }
+
+var (
+	rawFraming  = framing{rawScript, `printf '%[1]s:begin %%s\n' $$ >&2`}
+	textFraming = framing{textScript, `printf '\n%[1]s:begin %%s\n' $$ >&3; exec 3>&-`}
+)
+
+// argv is the whole command line that runs a script in a frame.
+func (t *Transport) argv(f framing, mark, script string) ([]string, error) {
+	load := `s=$1; set --; eval "$s"`
 	if !plain(script) { // what carries arguments as JSON, or in a terminal's lines, changes such bytes
-		word, script = `"$(printf %b "$1")"`, encode(script)
+		load, script = `s=$(printf %%b "$1"); set --; eval "$s"`, encode(script)
 	}
-	command := []string{"sh", "-c", fmt.Sprintf(frame, mark, word), "sh", script}
+	inner := shellQuote(fmt.Sprintf(f.first+"; "+load, mark))
+	command := []string{"sh", "-c", fmt.Sprintf(f.outer, mark, "sh -c "+inner+` sh "$1"`), "sh", script}
 	args := slices.Clone(t.o.Prefix)
 	if i := slices.Index(args, placeholder); i >= 0 {
 		args[i] = join(command)

@@ -21,7 +21,7 @@ const (
 )
 
 // killLimit bounds the errand of ending a cancelled script in the sandbox.
-const killLimit = 1200 * time.Millisecond
+const killLimit = 1000 * time.Millisecond
 
 var errNoEnd = errors.New("the end of stdin does not come")
 
@@ -97,7 +97,7 @@ func (t *Transport) tryRaw(ctx context.Context) error {
 	case err = <-done:
 	case <-out.seen:
 		limit.Stop()
-		end := time.AfterFunc(endLimit, func() { cancel(errNoEnd) })
+		end := time.AfterFunc(t.endLimit, func() { cancel(errNoEnd) })
 		defer end.Stop()
 		err = <-done
 	}
@@ -110,6 +110,8 @@ func (t *Transport) tryRaw(ctx context.Context) error {
 		return err
 	case !bytes.Contains(text, out.want):
 		return &channelError{"some bytes are changed or lost"}
+	case !bytes.HasSuffix(text, append(out.want, '\n')):
+		return &channelError{"something is added to the output"}
 	case errors.As(err, &script):
 		return err // no head, no cat
 	case err != nil: // the frame on stderr is missing

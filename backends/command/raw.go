@@ -26,7 +26,7 @@ func (t *Transport) runRaw(ctx context.Context, script string, stdin io.Reader, 
 // raw is runRaw; kill is called with what a cancelled script is known by.
 func (t *Transport) raw(ctx context.Context, script string, stdin io.Reader, stdout io.Writer, kill func(pid int, mark string)) error {
 	mark := newMark()
-	argv, err := t.argv(rawScript, mark, script)
+	argv, err := t.argv(rawFraming, mark, script)
 	if err != nil {
 		return err
 	}

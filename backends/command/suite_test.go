@@ -2,6 +2,7 @@ package command
 
 import (
 	"testing"
+	"time"
 
 	"hermesfs/backends"
 	"hermesfs/backends/backendtest"
@@ -21,6 +22,9 @@ func over(t *testing.T, defect string, change ...func(*Options)) *Transport {
 	tr, err := New(o)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if defect == "noend" {
+		tr.endLimit = 300 * time.Millisecond // what never comes need not be waited for
 	}
 	return tr
 }

@@ -26,7 +26,7 @@ const (
 // runText passes lines of base64.
 func (t *Transport) runText(ctx context.Context, script string, stdin io.Reader, stdout io.Writer) error {
 	mark := newMark()
-	argv, err := t.argv(textScript, mark, script)
+	argv, err := t.argv(textFraming, mark, script)
 	if err != nil {
 		return err
 	}

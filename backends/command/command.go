@@ -68,7 +68,7 @@ func (o Options) Validate() error {
 		abs = "/" + rest
 	}
 	if o.Home != "" && (abs == "/" || !path.IsAbs(abs) || path.Clean(abs) != abs || strings.IndexByte(abs, 0) >= 0) {
-		return fmt.Errorf("the home %q must be an absolute path, or one below ~/, without . and ..", o.Home)
+		return fmt.Errorf("the home %q must be an absolute path, or one below ~/, and hold no . or .. part", o.Home)
 	}
 	return nil
 }

@@ -53,9 +53,9 @@ func (t *Transport) probe(ctx context.Context) (Channel, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, probeLimit, &backends.TransportError{Op: t.op(), Err: errors.New("no answer")})
 	defer cancel()
 	switch err := t.runText(ctx, "cat", bytes.NewReader(sent), &out); {
-	case err != nil:
+	case err != nil && !errors.Is(err, errGarbled):
 		return Auto, err
-	case !bytes.Equal(out.Bytes(), sent):
+	case err != nil || !bytes.Equal(out.Bytes(), sent):
 		return Auto, fmt.Errorf("%s: it carries neither bytes (%s) nor base64", t.op(), changed.why)
 	}
 	t.log.Info("channel carries only text", "because", changed.why)

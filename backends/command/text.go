@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -22,6 +23,9 @@ const (
 	// stdin is told its end within this, when the script did not read all of it.
 	finishLimit = 100 * time.Millisecond
 )
+
+// errGarbled is a text channel that is none.
+var errGarbled = errors.New("what comes is not what was sent")
 
 // runText passes lines of base64.
 func (t *Transport) runText(ctx context.Context, script string, stdin io.Reader, stdout io.Writer) error {
@@ -199,7 +203,7 @@ func (r *textReader) end(field []byte) error {
 }
 
 func (r *textReader) bad(what string) error {
-	return &backends.TransportError{Op: "text channel", Err: fmt.Errorf("%s came", what)}
+	return &backends.TransportError{Op: "text channel", Err: fmt.Errorf("%w: %s came", errGarbled, what)}
 }
 
 func decode(text []byte) ([]byte, error) {

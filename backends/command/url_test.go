@@ -75,7 +75,7 @@ func TestParse(t *testing.T) {
 		{"docker://box?user=-x", "", "", "user"},
 		{"docker://box?nonsense=1", "", "", "unknown"},
 		{"docker://box?channel=tty", "", "", "raw or text"},
-		{"docker://box/../x", "", "", "without . and .."},
+		{"docker://box/../x", "", "", "no . or .. part"},
 		{"kubectl://ns", "", "", "name of a pod"},
 		{"kubectl:///pod", "", "", "namespace"},
 		{"kubectl://ns/-pod", "", "", "name of a pod"},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	iofs "io/fs"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,10 +19,17 @@ import (
 	"hermesfs/fs/layer"
 )
 
-// TestMain is also the daemon that TestKill kills.
+// TestMain is also the daemon that the tests kill, and a user of its mount.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("HERMESFS_TEST_DAEMON"); dir != "" {
 		if err := serve(dir); err != nil {
+			fmt.Println("failed:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	if mnt := os.Getenv("HERMESFS_TEST_USER"); mnt != "" {
+		if err := useMount(mnt); err != nil {
 			fmt.Println("failed:", err)
 			os.Exit(1)
 		}
@@ -45,7 +53,13 @@ func serve(dir string) error {
 	if err != nil {
 		return err
 	}
-	ov, err := Mount(filepath.Join(dir, "mnt"), Options{Stack: stack, Name: "kill"})
+	o := Options{Stack: stack, Name: "kill", Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	var ov *Overlay
+	if how := os.Getenv("HERMESFS_TEST_KEEP"); how == "" {
+		ov, err = Mount(filepath.Join(dir, "mnt"), o)
+	} else {
+		ov, err = serveKept(how, dir, o)
+	}
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -27,6 +28,8 @@ const readers = 8
 // come from elsewhere.
 type device struct {
 	fd       int
+	file     *os.File           // of fd, if it has one
+	tell     func([]byte) error // sends a notification; nil: this process does
 	protocol *fuse.ProtocolServer
 	log      *slog.Logger
 	group    sync.WaitGroup
@@ -95,25 +98,52 @@ func fusermount(mountpoint string, options []string) (int, error) {
 	return fds[0], nil
 }
 
-// start answers the kernel's first request and serves the rest in the background.
-func (d *device) start() error {
+// start answers the kernel's first request, once seen has seen it, and serves the rest in the
+// background.
+func (d *device) start(seen func(first []byte) error) error {
 	in, out := d.buffers()
 	n, err := d.read(in)
 	if err != nil {
 		return fmt.Errorf("read the first request: %w", err)
 	}
+	if err := seen(bytes.Clone(in[:n])); err != nil {
+		return err
+	}
 	if err := d.answer(in[:n], out); err != nil {
 		return fmt.Errorf("answer the first request: %w", err)
 	}
-	d.group.Go(func() { d.serve(in, out) })
-	for range readers - 1 {
-		d.group.Go(func() { d.serve(d.buffers()) })
+	d.serveAll()
+	return nil
+}
+
+// resume serves in place of a process that died: the first request was answered long ago, those
+// that it took and did not answer are sent again.
+func (d *device) resume(first []byte) error {
+	_, out := d.buffers()
+	if _, status := d.protocol.HandleRequest([][]byte{first}, [][]byte{out}); !status.Ok() {
+		return fmt.Errorf("the first request again: %v", status)
+	}
+	d.serveAll()
+	if err := d.notify(notifyResend, make([]byte, 16)); err != nil {
+		d.log.Warn("requests that were under way are lost: the kernel does not send them again", "error", err)
 	}
 	return nil
 }
 
+func (d *device) serveAll() {
+	for range readers {
+		d.group.Go(func() { d.serve(d.buffers()) })
+	}
+}
+
 func (d *device) buffers() (in, out []byte) {
-	return make([]byte, maxTransfer+4096), make([]byte, maxTransfer+4096)
+	in, out = make([]byte, maxTransfer+4096), make([]byte, maxTransfer+4096)
+	// The kernel ends a request with EIO when it cannot copy it out, and it does not fault pages
+	// in for a process that is being killed. What most requests fill is there from the start.
+	for i := 0; i < 32<<10; i += 4096 {
+		in[i] = 1
+	}
+	return in, out
 }
 
 func (d *device) serve(in, out []byte) {
@@ -168,6 +198,7 @@ func refusal(in, out []byte, status fuse.Status) int {
 const (
 	notifyInvalInode = 2
 	notifyInvalEntry = 3
+	notifyResend     = 7
 )
 
 // forgetNode has the kernel drop the attributes of a node, and its content.
@@ -197,6 +228,9 @@ func (d *device) notify(code uint32, b []byte) error {
 	binary.NativeEndian.PutUint32(b, uint32(len(b)))
 	binary.NativeEndian.PutUint32(b[4:], code)
 	binary.NativeEndian.PutUint64(b[8:], 0)
+	if d.tell != nil && code != notifyResend {
+		return d.tell(b)
+	}
 	_, err := unix.Write(d.fd, b)
 	return err
 }
@@ -204,5 +238,8 @@ func (d *device) notify(code uint32, b []byte) error {
 // close gives the descriptor back when every goroutine has ended.
 func (d *device) close() error {
 	d.group.Wait()
+	if d.file != nil {
+		return d.file.Close()
+	}
 	return unix.Close(d.fd)
 }

@@ -47,10 +47,16 @@ func (o *Overlay) ReleaseDir(in *fuse.ReleaseIn) {
 	delete(o.dirs, in.Fh)
 }
 
-func (o *Overlay) dirStream(fh uint64) *dirStream {
+// dirStream is the stream of a handle. One of a process that we took over from begins anew: an
+// offset is an index into the sorted listing, so it goes on where it was unless names came or went.
+func (o *Overlay) dirStream(in *fuse.ReadIn) *dirStream {
+	n := o.node(in.NodeId)
 	o.tableMu.Lock()
 	defer o.tableMu.Unlock()
-	return o.dirs[fh]
+	if o.dirs[in.Fh] == nil {
+		o.dirs[in.Fh] = &dirStream{node: n}
+	}
+	return o.dirs[in.Fh]
 }
 
 // listLocked is the listing from an offset on. Offset 0 reads the directory anew. The caller holds
@@ -123,10 +129,7 @@ func (o *Overlay) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirE
 }
 
 func (o *Overlay) readDir(in *fuse.ReadIn, add func(d *dirStream, ent *layer.Dirent, off uint64) bool) fuse.Status {
-	d := o.dirStream(in.Fh)
-	if d == nil {
-		return fuse.EBADF
-	}
+	d := o.dirStream(in)
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	d.mu.Lock()

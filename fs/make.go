@@ -52,6 +52,12 @@ func (o *Overlay) make(h *fuse.InHeader, base string, out *fuse.EntryOut, create
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	f, path, err := o.makeLocked(h, parent, base, create)
+	if errors.Is(err, unix.EEXIST) && resent(h) {
+		var pair layer.Pair
+		if pair, err = o.pairLocked(parent); err == nil {
+			f, err = o.stack.Lookup(pair, base)
+		}
+	}
 	if err != nil {
 		return o.status(err, "make", path)
 	}
@@ -202,6 +208,8 @@ func (o *Overlay) Link(_ <-chan struct{}, in *fuse.LinkIn, base string, out *fus
 	pair, _, err := o.freeNameLocked(parent, base)
 	if err == nil {
 		err = o.linkLocked(n, pair, base, in.Unique)
+	} else if errors.Is(err, unix.EEXIST) && resent(&in.InHeader) {
+		pair, err = o.pairLocked(parent)
 	}
 	if err != nil {
 		return o.status(err, "link", layer.Join(pair.Path, base))
@@ -214,8 +222,7 @@ func (o *Overlay) Link(_ <-chan struct{}, in *fuse.LinkIn, base string, out *fus
 	if old := parent.children[base]; old != nil && old != n {
 		o.unnameLocked(old, parent, base)
 	}
-	n.names = append(n.names, name{parent, base})
-	parent.children[base] = n
+	o.nameLocked(n, parent, base)
 	o.tableMu.Unlock()
 	o.entryLocked(parent, base, &f, out)
 	o.changed()

@@ -185,11 +185,17 @@ func (o *Overlay) knownLocked(parent *node, base string, f *layer.Found) *node {
 		if old := parent.children[base]; old != nil {
 			o.unnameLocked(old, parent, base)
 		}
-		n.names = append(n.names, name{parent, base})
-		parent.children[base] = n
+		o.nameLocked(n, parent, base)
 	}
 	n.lookups++
 	return n
+}
+
+// nameLocked gives a node a name. The caller holds tableMu.
+func (o *Overlay) nameLocked(n, parent *node, base string) {
+	n.names = append(n.names, name{parent, base})
+	parent.children[base] = n
+	o.table.named(n, parent, base)
 }
 
 // numberLocked finds a number for a new node and enters it. The caller holds tableMu.
@@ -248,6 +254,7 @@ func (o *Overlay) unnameLocked(n, parent *node, base string) {
 	if parent.children[base] == n {
 		delete(parent.children, base)
 	}
+	o.table.unnamed(n, parent, base)
 }
 
 // Forget is the kernel's: it has dropped nlookup references to a node.
@@ -269,6 +276,7 @@ func (o *Overlay) reapLocked(n *node) {
 			return
 		}
 		delete(o.nodes, n.id)
+		o.table.dropped(n)
 		parents := n.names
 		for _, at := range slices.Clone(parents) {
 			o.unnameLocked(n, at.parent, at.name)
@@ -290,6 +298,7 @@ func (o *Overlay) reapLocked(n *node) {
 			}
 		}
 	}
+	o.table.tidy(o.nodes)
 	if len(o.retired) > 256 && o.mu.TryLock() {
 		o.closeRetiredLocked()
 		o.mu.Unlock()

@@ -36,6 +36,9 @@ type Options struct {
 	// Changed is called after something in the mount was changed through it. It must return at
 	// once and may be called concurrently.
 	Changed func()
+	// Keeper holds the mount, so that it survives a kill of this process; nil: it does not. It
+	// stays the caller's and must outlive the mount.
+	Keeper *Keeper
 }
 
 // An Overlay is a mounted view. Its methods may be called concurrently.
@@ -64,6 +67,7 @@ type Overlay struct {
 	dirs    map[uint64]*dirStream
 	nextDir uint64
 	root    *node
+	table   *nodeTable // nil keeps nothing
 
 	fileMu sync.Mutex // guards the open files of nodes and their list
 	files  fileList
@@ -71,6 +75,24 @@ type Overlay struct {
 
 // Mount mounts the view at mountpoint and returns when it answers. The caller unmounts it.
 func Mount(mountpoint string, o Options) (*Overlay, error) {
+	ov, err := newOverlay(mountpoint, o)
+	if err != nil {
+		return nil, fmt.Errorf("mount %s: %w", mountpoint, err)
+	}
+	if ov.device.fd, err = mountDevice(mountpoint, o.Name, o.AllowOther); err != nil {
+		return nil, errors.Join(fmt.Errorf("mount %s: %w", mountpoint, err), ov.watch.file.Close())
+	}
+	ov.notify = newNotifier(ov.device, ov.log)
+	if err := ov.device.start(func(first []byte) error { return ov.keep(o.Keeper, first) }); err != nil {
+		return nil, errors.Join(fmt.Errorf("mount %s: %w", mountpoint, err), ov.unmount(unix.MNT_DETACH), ov.watch.file.Close())
+	}
+	ov.pollOnce()
+	ov.background()
+	return ov, nil
+}
+
+// newOverlay makes an overlay that serves nothing yet.
+func newOverlay(mountpoint string, o Options) (*Overlay, error) {
 	// The kernel has applied the caller's umask, or we do.
 	unix.Umask(0)
 	ov := &Overlay{
@@ -86,11 +108,11 @@ func Mount(mountpoint string, o Options) (*Overlay, error) {
 		ov.changed = func() {}
 	}
 	if err := ov.makeRoot(); err != nil {
-		return nil, fmt.Errorf("mount %s: %w", mountpoint, err)
+		return nil, err
 	}
 	var err error
 	if ov.watch, err = newWatcher(ov.log); err != nil {
-		return nil, fmt.Errorf("mount %s: %w", mountpoint, err)
+		return nil, err
 	}
 	ov.root.watched.Store(ov.watch.watch(".", ov.root.pair.Lower))
 	ov.device = &device{log: ov.log, protocol: fuse.NewProtocolServer(ov, &fuse.MountOptions{
@@ -100,18 +122,14 @@ func Mount(mountpoint string, o Options) (*Overlay, error) {
 		Logger:            slog.NewLogLogger(ov.log.Handler(), slog.LevelWarn),
 		PanicHandler:      ov.panicked,
 	})}
-	if ov.device.fd, err = mountDevice(mountpoint, o.Name, o.AllowOther); err != nil {
-		return nil, errors.Join(fmt.Errorf("mount %s: %w", mountpoint, err), ov.watch.file.Close())
-	}
-	ov.notify = newNotifier(ov.device, ov.log)
-	if err := ov.device.start(); err != nil {
-		return nil, errors.Join(fmt.Errorf("mount %s: %w", mountpoint, err), ov.unmount(unix.MNT_DETACH), ov.watch.file.Close())
-	}
-	ov.pollOnce()
-	ctx, cancel := context.WithCancel(context.Background())
-	ov.stop = cancel
-	ov.work.Go(func() { ov.follow(ctx) })
 	return ov, nil
+}
+
+// background follows lower until the mount is gone.
+func (o *Overlay) background() {
+	ctx, cancel := context.WithCancel(context.Background())
+	o.stop = cancel
+	o.work.Go(func() { o.follow(ctx) })
 }
 
 // pollOnce has the kernel send one POLL, which is answered ENOSYS, so that it sends no more. Go's

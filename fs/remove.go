@@ -1,6 +1,8 @@
 package fs
 
 import (
+	"errors"
+
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
@@ -9,15 +11,16 @@ import (
 
 // Unlink removes a file.
 func (o *Overlay) Unlink(_ <-chan struct{}, h *fuse.InHeader, base string) fuse.Status {
-	return o.remove(o.node(h.NodeId), base, false)
+	return o.remove(h, base, false)
 }
 
 // Rmdir removes a directory that is empty in the merged view.
 func (o *Overlay) Rmdir(_ <-chan struct{}, h *fuse.InHeader, base string) fuse.Status {
-	return o.remove(o.node(h.NodeId), base, true)
+	return o.remove(h, base, true)
 }
 
-func (o *Overlay) remove(parent *node, base string, dir bool) fuse.Status {
+func (o *Overlay) remove(h *fuse.InHeader, base string, dir bool) fuse.Status {
+	parent := o.node(h.NodeId)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	pair, err := o.pairLocked(parent)
@@ -26,6 +29,9 @@ func (o *Overlay) remove(parent *node, base string, dir bool) fuse.Status {
 		if f, err = o.removableLocked(pair, base, dir); err == nil {
 			err = o.removeLocked(parent, base, f)
 		}
+	}
+	if errors.Is(err, unix.ENOENT) && resent(h) {
+		err = nil
 	}
 	if err == nil {
 		o.changed()
@@ -136,6 +142,12 @@ func (o *Overlay) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldBase, newBase 
 	defer o.mu.Unlock()
 	r := &renaming{overlay: o, oldParent: oldParent, newParent: newParent, oldBase: oldBase, newBase: newBase}
 	err := r.run(in.Flags)
+	if errors.Is(err, unix.ENOENT) && resent(&in.InHeader) {
+		var pair layer.Pair
+		if pair, err = o.pairLocked(newParent); err == nil {
+			_, err = o.stack.Lookup(pair, newBase)
+		}
+	}
 	r.reap()
 	if err == nil {
 		o.changed()

@@ -85,6 +85,17 @@ func (r *renaming) hideBelow(n *node, at layer.Pair, base string, to layer.Pair,
 	return r.overlay.stack.SetOpaque(at, base)
 }
 
+// written notes in the node table that a node may have a name, or does not.
+func (o *Overlay) written(n, parent *node, base string, has bool) {
+	o.tableMu.Lock()
+	defer o.tableMu.Unlock()
+	if has {
+		o.table.named(n, parent, base)
+	} else {
+		o.table.unnamed(n, parent, base)
+	}
+}
+
 // exchange swaps two names that upper has both.
 func (r *renaming) exchange() error {
 	o := r.overlay
@@ -97,15 +108,19 @@ func (r *renaming) exchange() error {
 	if err := r.hideBelow(r.target, r.newPair, r.newBase, r.oldPair, r.oldBase); err != nil {
 		return err
 	}
+	o.written(r.source, r.newParent, r.newBase, true)
+	o.written(r.target, r.oldParent, r.oldBase, true)
 	if err := layer.RenameAt(r.oldPair.Upper, r.oldBase, r.newPair.Upper, r.newBase, unix.RENAME_EXCHANGE); err != nil {
+		o.written(r.source, r.newParent, r.newBase, false)
+		o.written(r.target, r.oldParent, r.oldBase, false)
 		return err
 	}
 	o.tableMu.Lock()
 	defer o.tableMu.Unlock()
 	o.unnameLocked(r.source, r.oldParent, r.oldBase)
 	o.unnameLocked(r.target, r.newParent, r.newBase)
-	r.nameLocked(r.source, r.newParent, r.newBase)
-	r.nameLocked(r.target, r.oldParent, r.oldBase)
+	o.nameLocked(r.source, r.newParent, r.newBase)
+	o.nameLocked(r.target, r.oldParent, r.oldBase)
 	return nil
 }
 
@@ -118,11 +133,6 @@ func (r *renaming) reap() {
 			r.overlay.reapLocked(n)
 		}
 	}
-}
-
-func (r *renaming) nameLocked(n, parent *node, base string) {
-	n.names = append(n.names, name{parent, base})
-	parent.children[base] = n
 }
 
 // replace gives the source the new name, in place of the target if there is one. Where lower shows
@@ -142,7 +152,10 @@ func (r *renaming) replace() error {
 	if err != nil {
 		return err
 	}
+	// Written down first: killed after the rename, whoever takes over looks at both names.
+	o.written(r.source, r.newParent, r.newBase, true)
 	if err := r.move(whiteout); err != nil {
+		o.written(r.source, r.newParent, r.newBase, false)
 		return err
 	}
 	o.tableMu.Lock()
@@ -151,7 +164,7 @@ func (r *renaming) replace() error {
 		o.unnameLocked(r.target, r.newParent, r.newBase)
 	}
 	o.unnameLocked(r.source, r.oldParent, r.oldBase)
-	r.nameLocked(r.source, r.newParent, r.newBase)
+	o.nameLocked(r.source, r.newParent, r.newBase)
 	return nil
 }
 

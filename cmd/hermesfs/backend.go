@@ -3,7 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
+	"os"
 	"strings"
+	"time"
 
 	"hermesfs/backends"
 	"hermesfs/backends/dir"
@@ -14,10 +17,28 @@ import (
 const noBackend = "none"
 
 // schemes are the URLs that openBackend knows, for messages.
-const schemes = "none, dir:/path, ssh://[user@]host[:port][/home]"
+const schemes = "none, dir:/path, ssh://[user@]host[:port][/home]" + modalSchemes
+
+// A backendUser is the mount that opens a backend. What a backend makes is named for it.
+type backendUser struct {
+	mount string
+	owner string // tells it from a mount with the same name elsewhere
+	log   *slog.Logger
+}
+
+func (s *session) backendUser() backendUser {
+	host, err := os.Hostname()
+	if err != nil {
+		s.log.Warn("this machine has no name", "error", err)
+	}
+	return backendUser{
+		mount: s.dir.name, log: s.log,
+		owner: host + " " + s.dir.path() + " " + s.cfg.CreatedAt.UTC().Format(time.RFC3339Nano),
+	}
+}
 
 // openBackend makes the transport of a URL; nil for none. It does not connect.
-func openBackend(url string) (backends.Transport, error) {
+func openBackend(url string, user backendUser) (backends.Transport, error) {
 	scheme, _, _ := strings.Cut(url, ":")
 	switch scheme {
 	case "", noBackend:
@@ -34,13 +55,15 @@ func openBackend(url string) (backends.Transport, error) {
 			return nil, fmt.Errorf("backend %s: %w", quote(url), err)
 		}
 		return ssh.New(o)
+	case "modal":
+		return openModal(url, user)
 	}
 	return nil, fmt.Errorf("backend %s: unknown scheme %s: want one of %s", quote(url), quote(scheme), schemes)
 }
 
 // sandboxError says what to do about a sandbox that cannot be reached.
 func sandboxError(url string, err error) error {
-	if errors.Is(err, backends.ErrAuth) {
+	if errors.Is(err, backends.ErrAuth) && strings.HasPrefix(url, "ssh:") {
 		return fmt.Errorf("sandbox %s does not let us in: %w: 'ssh' must reach it without asking, see %s",
 			quote(url), err, sshHint(url))
 	}

@@ -206,7 +206,7 @@ func (o *mountOptions) validate() error {
 			return usagef("--name: %w", err)
 		}
 	}
-	if _, err := openBackend(o.backend); err != nil {
+	if _, err := openBackend(o.backend, backendUser{}); err != nil {
 		return usagef("--backend: %w", err)
 	}
 	for _, r := range o.rules {

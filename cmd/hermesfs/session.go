@@ -128,7 +128,7 @@ func openPolicy(cfg mountConfig, log *slog.Logger) (*access.Policy, error) {
 }
 
 func (s *session) openEngine() error {
-	transport, err := openBackend(s.cfg.Backend)
+	transport, err := openBackend(s.cfg.Backend, s.backendUser())
 	if err != nil {
 		return err
 	}

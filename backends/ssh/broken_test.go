@@ -193,3 +193,34 @@ func TestCancelKillsTheFarScript(t *testing.T) {
 		return string(b) == "cleaned\n"
 	})
 }
+
+func TestCancelOverADeadConnection(t *testing.T) {
+	s := backendtest.StartSSHD(t)
+	tr := dial(t, s)
+	stop := errors.New("told to stop")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	done := start(ctx, t, tr, "echo; exec cat >/dev/null", &trickle{})
+	for _, pid := range s.Connections() {
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	began := time.Now()
+	cancel(stop)
+	if err := <-done; !errors.Is(err, stop) {
+		t.Errorf("Run = %v, want the cause", err)
+	}
+	if d := time.Since(began); d > 2*time.Second {
+		t.Errorf("cancelling took %v", d)
+	}
+	began = time.Now()
+	if err := tr.Close(t.Context(), backends.Default); err != nil {
+		t.Errorf("Close = %v", err)
+	}
+	if d := time.Since(began); d > closeLimit+3*time.Second {
+		t.Errorf("Close took %v", d)
+	}
+	if got := withSocket(t, tr.socket); len(got) != 0 {
+		t.Errorf("after Close: %q, want no process", got)
+	}
+}

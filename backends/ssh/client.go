@@ -25,7 +25,7 @@ type client struct {
 	stdin  *pump     // nil is /dev/null
 	stdout io.Writer // nil discards
 	stderr io.Writer
-	onStop func() // called when the client is told to end early; its return is waited for
+	onStop func() // called before the client is told to end early
 }
 
 // outcome is how a client ended.
@@ -35,46 +35,47 @@ type outcome struct {
 	in   error // of stdin's Read
 }
 
-// run starts the client as the leader of a process group and moves its streams. Another process,
-// the master, may hold the pipes too: they are read until they end, unless ctx is done.
-func (c *client) run(ctx context.Context) (outcome, error) {
+// start starts the client as the leader of a process group and returns our ends of its pipes, nil
+// where there is none.
+func (c *client) start() (in, out, stderr *os.File, err error) {
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	var pipes [3][2]*os.File
-	closeEnds := func(end int) {
-		for _, p := range pipes {
-			if p[end] != nil {
-				p[end].Close()
-			}
+	var theirs []*os.File
+	pipe := func() (r, w *os.File) {
+		if err == nil {
+			r, w, err = os.Pipe()
 		}
+		return r, w
 	}
-	for i := range pipes {
-		if i == 0 && c.stdin == nil || i == 1 && c.stdout == nil {
-			continue
-		}
-		r, w, err := os.Pipe()
-		if err != nil {
-			closeEnds(0)
-			closeEnds(1)
-			return outcome{}, err
-		}
-		pipes[i] = [2]*os.File{r, w}
+	if c.stdin != nil {
+		var r *os.File
+		r, in = pipe()
+		c.cmd.Stdin, theirs = r, append(theirs, r)
 	}
-	// A nil *os.File in an interface is not nil.
-	if pipes[0][0] != nil {
-		c.cmd.Stdin = pipes[0][0]
+	if c.stdout != nil {
+		var w *os.File
+		out, w = pipe()
+		c.cmd.Stdout, theirs = w, append(theirs, w)
 	}
-	if pipes[1][1] != nil {
-		c.cmd.Stdout = pipes[1][1]
+	var w *os.File
+	stderr, w = pipe()
+	c.cmd.Stderr, theirs = w, append(theirs, w)
+	if err == nil {
+		err = c.cmd.Start()
 	}
-	c.cmd.Stderr = pipes[2][1]
-	if err := c.cmd.Start(); err != nil {
-		closeEnds(0)
-		closeEnds(1)
+	closeAll(theirs...)
+	if err != nil {
+		closeAll(in, out, stderr)
+	}
+	return in, out, stderr, err
+}
+
+// run runs the client and moves its streams. Another process, the master, may hold the pipes too:
+// they are read until they end, unless ctx is done.
+func (c *client) run(ctx context.Context) (outcome, error) {
+	inWrite, outRead, errRead, err := c.start()
+	if err != nil {
 		return outcome{}, err
 	}
-	outRead, errRead, inWrite := pipes[1][0], pipes[2][0], pipes[0][1]
-	closeAll(pipes[0][0], pipes[1][1], pipes[2][1])
-
 	stop, exited := make(chan struct{}, 2), make(chan struct{})
 	outDone, errDone, inDone := make(chan error, 1), make(chan error, 1), make(chan error, 1)
 	go func() {
@@ -144,13 +145,9 @@ func (c *client) end(ctx context.Context, stop, exited <-chan struct{}) {
 	case <-ctx.Done():
 	case <-stop:
 	}
-	told := make(chan struct{})
-	go func() {
-		if c.onStop != nil {
-			c.onStop()
-		}
-		close(told)
-	}()
+	if c.onStop != nil {
+		c.onStop()
+	}
 	pid := c.cmd.Process.Pid
 	_ = syscall.Kill(-pid, syscall.SIGTERM)
 	timer := time.NewTimer(termGrace)
@@ -160,7 +157,6 @@ func (c *client) end(ctx context.Context, stop, exited <-chan struct{}) {
 	case <-timer.C:
 	}
 	_ = syscall.Kill(-pid, syscall.SIGKILL)
-	<-told
 }
 
 // waitExit waits until the process has ended and leaves it a zombie.

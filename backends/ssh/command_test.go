@@ -64,7 +64,8 @@ func TestMarkedStderr(t *testing.T) {
 	whole := "Warning: added\nrc noisemark:417\nthe script's\n"
 	for cut := range len(whole) {
 		started := 0
-		m := &markedStderr{mark: []byte("mark:"), onStart: func() { started++ }}
+		m := newMarkedStderr("mark:")
+		m.onStart = func() { started++ }
 		for _, part := range []string{whole[:cut], whole[cut:]} {
 			if n, err := m.Write([]byte(part)); n != len(part) || err != nil {
 				t.Fatalf("Write = %d, %v", n, err)
@@ -74,7 +75,7 @@ func TestMarkedStderr(t *testing.T) {
 			t.Fatalf("cut at %d: pid %d, %d starts, script %q, all %q", cut, m.started(), started, m.script(), m.all())
 		}
 	}
-	m := &markedStderr{mark: []byte("mark:")}
+	m := newMarkedStderr("mark:")
 	for range 1000 {
 		_, _ = m.Write([]byte(strings.Repeat("noise", 20)))
 	}

@@ -9,10 +9,13 @@ import (
 	"os"
 	osexec "os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"hermesfs/backends"
 )
 
 // ssh binds a name with a dot and 16 letters after it, then renames; macOS allows 104 bytes with
@@ -78,6 +81,19 @@ func (t *Transport) dropMaster(ctx context.Context) error {
 
 // endMaster ends the master and removes what was made for it.
 func (t *Transport) endMaster(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		t.errands.Wait()
+		close(done)
+	}()
+	timer := time.NewTimer(commandLimit)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	}
+	t.endErrands()
+	<-done
 	if err := t.lock(ctx); err != nil {
 		return err
 	}
@@ -132,8 +148,8 @@ func runs(pid int) bool {
 	return err != nil || !strings.Contains(string(stat), ") Z ")
 }
 
-// kill ends a script on the far side: the end of its channel alone leaves alive what neither
-// reads nor writes. It works while the master does, within killLimit.
+// kill ends a script on the far side, while the master works: the end of its channel alone leaves
+// alive what neither reads nor writes. It waits no longer than killWait; Close waits for the rest.
 func (t *Transport) kill(args []string, pid int, mark string) {
 	if pid <= 1 || !answers(t.socket) {
 		return
@@ -147,10 +163,20 @@ exit 0`, pid, mark)
 	if err != nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), killLimit)
-	defer cancel()
-	c := &client{cmd: osexec.Command(t.o.Program, append(append([]string{}, args...), command)...), stderr: &markedStderr{mark: []byte("\x00")}}
-	if o, err := c.run(ctx); err != nil || o.code != 0 {
-		t.log.Debug("cannot end the script on the far side", "host", t.o.Host, "error", err, "status", o.code)
+	done := make(chan struct{})
+	t.errands.Go(func() {
+		defer close(done)
+		ctx, cancel := context.WithTimeout(t.errandCtx, killLimit)
+		defer cancel()
+		c := &client{cmd: osexec.Command(t.o.Program, append(slices.Clone(args), command)...), stderr: &backends.StderrTail{}}
+		if o, err := c.run(ctx); err != nil || o.code != 0 {
+			t.log.Debug("cannot end the script on the far side", "host", t.o.Host, "error", err, "status", o.code)
+		}
+	})
+	timer := time.NewTimer(killWait)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
 	}
 }

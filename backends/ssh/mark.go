@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"hermesfs/backends"
 )
@@ -22,11 +23,16 @@ func newMark() string {
 type markedStderr struct {
 	mark    []byte
 	onStart func() // called once, when the mark has come
+	came    chan struct{}
 
 	mu     sync.Mutex // guards what follows
 	before []byte     // up to the mark; capped at its beginning
 	after  backends.StderrTail
 	pid    int // of the far sh, 0 until it has started
+}
+
+func newMarkedStderr(mark string) *markedStderr {
+	return &markedStderr{mark: []byte(mark), came: make(chan struct{})}
 }
 
 // Write never fails.
@@ -46,6 +52,7 @@ func (m *markedStderr) Write(p []byte) (int, error) {
 		m.pid = max(m.pid, 1) // 1 is never ours: no process to kill, but it has started
 		_, _ = m.after.Write(rest)
 		m.before = before
+		close(m.came)
 		if m.onStart != nil {
 			m.onStart()
 		}
@@ -60,6 +67,17 @@ func (m *markedStderr) started() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.pid
+}
+
+// waitStarted is started, after a while when it has not.
+func (m *markedStderr) waitStarted(limit time.Duration) int {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-m.came:
+	case <-timer.C:
+	}
+	return m.started()
 }
 
 // script is what the script wrote.

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"hermesfs/backends"
 )
 
 const (
@@ -61,7 +63,7 @@ func (t *Transport) master(ctx context.Context) ([]string, error) {
 		return nil, fmt.Errorf("stale control socket: %w", err)
 	}
 	persist := max(1, int(t.o.Persist.Seconds()))
-	stderr := &markedStderr{mark: []byte("\x00")} // there is none
+	stderr := &backends.StderrTail{}
 	c := &client{
 		cmd: osexec.Command(t.o.Program, t.args("-M", "-N", "-S", t.socket,
 			"-o", "ControlMaster=yes", "-o", "ControlPersist="+strconv.Itoa(persist))...),
@@ -75,7 +77,7 @@ func (t *Transport) master(ctx context.Context) ([]string, error) {
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case o.code != 0:
-		return nil, t.fault(errors.New("no connection"), stderr.all())
+		return nil, t.fault(errors.New("no connection"), stderr.String())
 	}
 	t.log.Debug("ssh connected", "host", t.o.Host, "took", time.Since(start))
 	return args, nil

@@ -12,8 +12,14 @@ import (
 	"hermesfs/backends"
 )
 
-// killLimit bounds the errand of killing a cancelled script on the far side.
-const killLimit = 1200 * time.Millisecond
+const (
+	// killLimit bounds the errand of killing a cancelled script on the far side, of which Run waits
+	// for killWait.
+	killLimit = 10 * time.Second
+	killWait  = 500 * time.Millisecond
+	// startWait is how long the mark of a script may take that has started when it is cancelled.
+	startWait = 200 * time.Millisecond
+)
 
 var errClosed = errors.New("the connection is closed")
 
@@ -53,7 +59,7 @@ func (t *Transport) attempt(ctx context.Context, command, mark string, in *pump,
 	if err != nil {
 		return err
 	}
-	stderr := &markedStderr{mark: []byte(mark)}
+	stderr := newMarkedStderr(mark)
 	if in != nil {
 		stderr.onStart = in.forget
 	}
@@ -61,7 +67,7 @@ func (t *Transport) attempt(ctx context.Context, command, mark string, in *pump,
 		cmd:    osexec.Command(t.o.Program, append(args, command)...),
 		stdin:  in,
 		stderr: stderr,
-		onStop: func() { t.kill(args, stderr.started(), mark) },
+		onStop: func() { t.kill(args, stderr.waitStarted(startWait), mark) },
 	}
 	if out != nil {
 		c.stdout = out

@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"path"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -79,6 +80,10 @@ type Transport struct {
 	log    *slog.Logger
 	closed atomic.Bool
 
+	errands    sync.WaitGroup // on the far side, after a Run was cancelled
+	errandCtx  context.Context
+	endErrands context.CancelFunc
+
 	starting chan struct{} // holds one token; taken to start or end the master; guards what follows
 	socket   string        // "" until the first script
 	ownDir   string        // the directory made for the socket, "" when it is not ours to remove
@@ -102,6 +107,7 @@ func New(o Options) (*Transport, error) {
 	if t.log == nil {
 		t.log = slog.New(slog.DiscardHandler)
 	}
+	t.errandCtx, t.endErrands = context.WithCancel(context.Background())
 	t.starting <- struct{}{}
 	return t, nil
 }

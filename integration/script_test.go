@@ -61,7 +61,7 @@ var binary = sync.OnceValues(func() (string, error) {
 //	require fuse|root|ssh…       skip where it is missing, loudly
 //	exits CODE PROGRAM ARG…      run a program that must end with this code
 //	eventually PROGRAM ARG…      run a program again and again until it ends with 0
-//	signal NAME PID-FILE         send a signal to the process whose id is in a file
+//	signal NAME PID-FILE         send a signal to the processes whose ids are in a file, in order
 //	mounted                      something is mounted by FUSE below the script's directory
 //	sshd                         start an sshd of the script's own: $SSH_URL reaches it, sshd.pid is its process
 //
@@ -200,9 +200,11 @@ func scriptSignal(ts *testscript.TestScript, neg bool, args []string) {
 	if !ok {
 		ts.Fatalf("unknown signal %s", args[0])
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(ts.ReadFile(args[1])))
-	ts.Check(err)
-	ts.Check(syscall.Kill(pid, sig))
+	for field := range strings.FieldsSeq(ts.ReadFile(args[1])) {
+		pid, err := strconv.Atoi(field)
+		ts.Check(err)
+		ts.Check(syscall.Kill(pid, sig))
+	}
 }
 
 // scriptMounted looks for FUSE mounts below the script's directory.

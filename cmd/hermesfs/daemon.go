@@ -19,49 +19,68 @@ import (
 	"hermesfs/fs"
 )
 
-func daemonCommand(e *env) *cli.Command {
+func serveCommand(e *env) *cli.Command {
 	return &cli.Command{
-		Name: "daemon", Usage: "serve one mount; started by mount", ArgsUsage: "NAME", Hidden: true,
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "leash"}},
+		Name: "serve", Usage: "serve one mount; started by daemon", ArgsUsage: "NAME", Hidden: true,
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "leash"}, &cli.BoolFlag{Name: "resume"}, &cli.IntFlag{Name: "supervisor"},
+		},
 		Action: func(c *cli.Context) error {
 			if err := wantArgs(c, 1, 1, "the NAME of a mount"); err != nil {
 				return err
 			}
-			return runDaemon(c.Context, c.Args().First(), c.Bool("leash"), e)
+			return runServe(c.Context, serveOptions{
+				name: c.Args().First(), leash: c.Bool("leash"), resume: c.Bool("resume"), supervisor: c.Int("supervisor"),
+			}, e)
 		},
 	}
 }
 
-// runDaemon is the life of a daemon in the background. It only works as startDaemon starts it.
-func runDaemon(ctx context.Context, name string, leash bool, e *env) error {
+// serveOptions are how a supervisor starts a daemon.
+type serveOptions struct {
+	name       string
+	leash      bool
+	resume     bool // the mount of a daemon that died
+	supervisor int  // its process
+}
+
+// runServe is the life of a daemon in the background. It only works as a supervisor starts it.
+func runServe(ctx context.Context, o serveOptions, e *env) error {
 	state, err := findStateDir(e.getenv)
 	if err != nil {
 		return err
 	}
-	p := &prepared{dir: state.mount(name)}
+	p := &prepared{dir: state.mount(o.name)}
 	if !p.dir.isLock(lockFD) {
-		return usagef("daemon is started by 'hermesfs mount'")
+		return usagef("%w", errNoKeeper)
 	}
 	p.lock = inheritedLock(lockFD)
 	defer p.lock.Close()
 	unix.CloseOnExec(framesFD)
+	unix.CloseOnExec(keeperFD)
 	frames := os.NewFile(framesFD, "frames")
 	out := &frameWriter{w: frames}
+	var leashed io.Reader // nil, not a nil *os.File
+	if o.leash {
+		unix.CloseOnExec(keptLeashFD)
+		leashed = os.NewFile(keptLeashFD, "leash")
+	}
+	var d *daemon
 	p.cfg, err = p.dir.config()
 	if err == nil {
 		p.resumed, err = p.dir.history()
+	}
+	if err == nil {
+		d = newDaemon(p, e.daemonLog())
+		d.supervisor = o.supervisor
+		d.keeper, err = fs.NewKeeper(os.NewFile(keeperFD, "keeper"))
 	}
 	if err != nil {
 		out.send(lastFrame(nil, err))
 		return err
 	}
-	var leashed io.Reader // nil, not a nil *os.File
-	if leash {
-		unix.CloseOnExec(leashFD)
-		leashed = os.NewFile(leashFD, "leash")
-	}
-	d := newDaemon(p, e.daemonLog())
-	return d.live(ctx, leashed, out.progress, func(r mountReport, err error) {
+	defer d.keeper.Close()
+	return d.live(ctx, leashed, o.resume, out.progress, func(r mountReport, err error) {
 		out.send(lastFrame(r, err))
 		frames.Close()
 	})
@@ -71,7 +90,7 @@ func runDaemon(ctx context.Context, name string, leash bool, e *env) error {
 func runForeground(ctx context.Context, o mountOptions, p *prepared, e *env) error {
 	d := newDaemon(p, e.daemonLog())
 	bar := newProgressLine(e)
-	return d.live(ctx, nil, bar.showAny, func(r mountReport, err error) {
+	return d.live(ctx, nil, false, bar.showAny, func(r mountReport, err error) {
 		bar.clear()
 		if err == nil {
 			r.Warnings, r.Resumed = append(p.notes, r.Warnings...), !p.fresh
@@ -90,6 +109,9 @@ type daemon struct {
 	stops   chan stopRequest // unmount requests
 	gone    chan struct{}    // closed when the overlay is unmounted, by whomever
 	ended   chan struct{}    // closed when the daemon takes no more requests
+
+	keeper     *fs.Keeper // nil without a supervisor
+	supervisor int        // its process
 
 	stopStart context.CancelCauseFunc // ends a start that is under way
 	server    *http.Server            // nil before the mount answers
@@ -116,15 +138,21 @@ func newDaemon(p *prepared, log *slog.Logger) *daemon {
 	}
 }
 
-// live mounts, says so by ready (exactly once), serves until the end is asked for, and syncs
-// back. Its error is of the start or of the sync back.
-func (d *daemon) live(ctx context.Context, leash io.Reader, progress func(any), ready func(mountReport, error)) error {
+// live mounts, or resumes a mount, says so by ready (exactly once), serves until the end is asked
+// for, and syncs back. Its error is of the start or of the sync back.
+func (d *daemon) live(ctx context.Context, leash io.Reader, resume bool, progress func(any), ready func(mountReport, error)) error {
 	defer d.shutdown() // after ended: who waits for it is answered first
 	defer close(d.ended)
 	starting, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	d.stopStart = cancel
-	r, err := d.start(starting, progress)
+	var r mountReport
+	var err error
+	if resume {
+		err = d.resume(starting)
+	} else {
+		r, err = d.start(starting, progress)
+	}
 	if err != nil {
 		if errors.Is(context.Cause(starting), errStopped) {
 			err = failf(exitFailed, "mount %s: %w", d.dir.name, errStopped)
@@ -184,25 +212,35 @@ func (d *daemon) start(ctx context.Context, progress func(any)) (r mountReport, 
 		d.makeUp(ctx, &r)
 	}
 	d.remember(func(h *history, _ *time.Time) { h.Incomplete = true })
-	d.pusher = newPusher()
-	d.overlay, err = mountOverlay(d.cfg.Mountpoint, fs.Options{
-		Stack: d.stack, Name: d.dir.name, AllowOther: d.cfg.AllowOther, Log: d.log, Changed: d.pusher.changed,
-	})
-	if err != nil {
-		return r, mountError(d.cfg, err)
+	if err = d.openOverlay(fs.Mount); err != nil {
+		return r, err
 	}
-	d.tree.use(d.overlay)
-	d.serving = true
-	go func() {
-		d.overlay.Wait()
-		close(d.gone)
-	}()
 	// From here on others may ask: for the status, and to give up.
 	if err = d.serveControl(); err != nil {
 		return r, err
 	}
 	r.Push, err = d.pushLocked(ctx)
 	return r, err
+}
+
+// openOverlay mounts or resumes the overlay and has the rest work through it.
+func (d *daemon) openOverlay(open func(string, fs.Options) (*fs.Overlay, error)) error {
+	d.pusher = newPusher()
+	ov, err := open(d.cfg.Mountpoint, fs.Options{
+		Stack: d.stack, Name: d.dir.name, AllowOther: d.cfg.AllowOther, Log: d.log, Changed: d.pusher.changed,
+		Keeper: d.keeper,
+	})
+	if err != nil {
+		return mountError(d.cfg, err)
+	}
+	d.overlay = ov
+	d.tree.use(d.overlay)
+	d.serving = true
+	go func() {
+		d.overlay.Wait()
+		close(d.gone)
+	}()
+	return nil
 }
 
 // makeUp does the sync back that the mount before did not come to. When it fails again it stays
@@ -321,7 +359,7 @@ func (d *daemon) perform(ctx context.Context, action string, raw json.RawMessage
 		return d.requestStop(ctx, args, progress)
 	case "status":
 		r, err := d.status(ctx)
-		r.State, r.PID, r.Dirty = stateMounted, os.Getpid(), d.pusher.dirty()
+		r.State, r.PID, r.Supervisor, r.Dirty = stateMounted, os.Getpid(), d.supervisor, d.pusher.dirty()
 		return r, err
 	}
 	return d.session.perform(ctx, action, raw, progress)

@@ -14,12 +14,3 @@ type overlay interface {
 }
 
 var _ overlay = (*fs.Overlay)(nil)
-
-// mountOverlay mounts; the mount answers when it returns.
-func mountOverlay(point string, o fs.Options) (overlay, error) {
-	ov, err := fs.Mount(point, o)
-	if err != nil {
-		return nil, err // an interface with a nil *fs.Overlay is not nil
-	}
-	return ov, nil
-}

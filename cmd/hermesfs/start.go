@@ -12,11 +12,14 @@ import (
 	"syscall"
 )
 
-// The descriptors that a daemon is born with, after stdio.
+// The descriptors that a supervisor and a daemon are born with, after stdio.
 const (
 	framesFD = 3 // frames of the start go out here
 	lockFD   = 4 // the mount's lock, held
-	leashFD  = 5 // with --leash: its end is the parent's, and the order to unmount
+	leashFD  = 5 // of a supervisor, with --leash: its end is the parent's, and the order to unmount
+
+	keeperFD    = 5 // of a daemon: the supervisor, see fs.Keeper
+	keptLeashFD = 6 // of a daemon: leashFD
 )
 
 // maxLog is when a daemon's log is put aside as daemon.log.1.

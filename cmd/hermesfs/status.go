@@ -25,11 +25,12 @@ type statusReport struct {
 	Preset     string           `json:"preset"`
 	Rules      []string         `json:"rules"`
 	Conflict   string           `json:"conflict"`
-	PID        int              `json:"pid,omitempty"` // of the daemon
-	Pushed     int              `json:"pushed"`        // paths that the sandbox has
-	Pending    int              `json:"pending"`       // paths of a push that runs or was cut
-	Dirty      bool             `json:"dirty"`         // changed since the last push began
-	Changes    int              `json:"changes"`       // paths that upper changes
+	PID        int              `json:"pid,omitempty"`        // of the daemon
+	Supervisor int              `json:"supervisor,omitempty"` // process that replaces the daemon when it dies
+	Pushed     int              `json:"pushed"`               // paths that the sandbox has
+	Pending    int              `json:"pending"`              // paths of a push that runs or was cut
+	Dirty      bool             `json:"dirty"`                // changed since the last push began
+	Changes    int              `json:"changes"`              // paths that upper changes
 	LastPush   *time.Time       `json:"last_push,omitempty"`
 	LastPull   *time.Time       `json:"last_pull,omitempty"`
 	LastCommit *time.Time       `json:"last_commit,omitempty"`

@@ -52,8 +52,10 @@ fuzz:
 bench:
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m ./...
 
-bench-fs:
-	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m ./fs/...
+# The overlay beside a plain directory, the kernel's overlayfs and fuse-overlayfs; as root.
+bench-fs: build
+	scripts/deps bench-fs
+	PATH="$(CURDIR)/bin:$$PATH" $(GO) run ./integration/benchfs $(BENCHFLAGS)
 
 bench-sync:
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m ./sync/... ./journal/... ./backends/...

@@ -360,6 +360,8 @@ func (d *daemon) perform(ctx context.Context, action string, raw json.RawMessage
 	case "status":
 		r, err := d.status(ctx)
 		r.State, r.PID, r.Supervisor, r.Dirty = stateMounted, os.Getpid(), d.supervisor, d.pusher.dirty()
+		live := d.overlay.Live()
+		r.Live = &live
 		return r, err
 	}
 	return d.session.perform(ctx, action, raw, progress)

@@ -11,6 +11,7 @@ type overlay interface {
 	Unmount() error // fs.ErrBusy while a process uses it
 	Detach() error
 	Wait()
+	Live() bool // changes of the home show at once
 }
 
 var _ overlay = (*fs.Overlay)(nil)

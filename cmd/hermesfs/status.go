@@ -27,6 +27,7 @@ type statusReport struct {
 	Conflict   string           `json:"conflict"`
 	PID        int              `json:"pid,omitempty"`        // of the daemon
 	Supervisor int              `json:"supervisor,omitempty"` // process that replaces the daemon when it dies
+	Live       *bool            `json:"live,omitempty"`       // changes of the home show at once; false: after a second
 	Pushed     int              `json:"pushed"`               // paths that the sandbox has
 	Pending    int              `json:"pending"`              // paths of a push that runs or was cut
 	Dirty      bool             `json:"dirty"`                // changed since the last push began
@@ -70,6 +71,9 @@ func runStatus(ctx context.Context, o statusOptions, e *env) error {
 	}
 	line("state", "%s", state)
 	line("home", "%s", quote(r.Home))
+	if r.Live != nil && !*r.Live {
+		line("watches", "used up: changes of the home show after a second; raise fs.inotify.max_user_watches")
+	}
 	line("mountpoint", "%s", quote(r.Mountpoint))
 	line("backend", "%s", quote(r.Backend))
 	line("pushed", "%s", count(r.Pushed, "path"))

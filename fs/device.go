@@ -28,8 +28,8 @@ const readers = 8
 // come from elsewhere.
 type device struct {
 	fd       int
-	file     *os.File           // of fd, if it has one
-	tell     func([]byte) error // sends a notification; nil: this process does
+	file     *os.File // of fd, if it has one
+	keeper   *Keeper  // sends the notifications; nil: this process does
 	protocol *fuse.ProtocolServer
 	log      *slog.Logger
 	group    sync.WaitGroup
@@ -228,8 +228,11 @@ func (d *device) notify(code uint32, b []byte) error {
 	binary.NativeEndian.PutUint32(b, uint32(len(b)))
 	binary.NativeEndian.PutUint32(b[4:], code)
 	binary.NativeEndian.PutUint64(b[8:], 0)
-	if d.tell != nil && code != notifyResend {
-		return d.tell(b)
+	if d.keeper != nil && code != notifyResend {
+		if sent, err := d.keeper.tell(b); sent {
+			return err
+		}
+		// The keeper is gone: this process can no longer be replaced, but it goes on.
 	}
 	_, err := unix.Write(d.fd, b)
 	return err

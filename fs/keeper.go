@@ -67,21 +67,22 @@ func (k *Keeper) take() (Kept, error) {
 	return kept, err
 }
 
-// tell has the holder send a notification, and returns when the kernel has taken it.
-func (k *Keeper) tell(message []byte) error {
+// tell has the holder send a notification, and returns when the kernel has taken it. sent is false
+// when the holder is gone.
+func (k *Keeper) tell(message []byte) (sent bool, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if _, err := k.conn.Write(message); err != nil {
-		return err
+		return false, err
 	}
 	var answer [4]byte
 	if _, err := io.ReadFull(k.conn, answer[:]); err != nil {
-		return err
+		return false, err
 	}
 	if errno := unix.Errno(binary.NativeEndian.Uint32(answer[:])); errno != 0 {
-		return errno
+		return true, errno
 	}
-	return nil
+	return true, nil
 }
 
 // maxMessage is more than any notification or first request has.

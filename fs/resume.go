@@ -21,7 +21,7 @@ func (o *Overlay) keep(keeper *Keeper, first []byte) error {
 	err = keeper.keep(Kept{Device: device, Table: table.file, First: first})
 	// The descriptor is the device's: the file must not close it when it is collected.
 	o.device.file = device
-	o.device.tell = keeper.tell
+	o.device.keeper = keeper
 	return err
 }
 
@@ -41,7 +41,7 @@ func Resume(mountpoint string, o Options) (*Overlay, error) {
 	if err != nil {
 		return nil, fmt.Errorf("resume %s: %w", mountpoint, err)
 	}
-	ov.device.tell = o.Keeper.tell
+	ov.device.keeper = o.Keeper
 	if err := ov.resume(k); err != nil {
 		return nil, errors.Join(fmt.Errorf("resume %s: %w", mountpoint, err), ov.watch.file.Close())
 	}

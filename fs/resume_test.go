@@ -31,6 +31,7 @@ type keeper struct {
 	t      *testing.T
 	dir    string
 	holder Holder
+	socket int // another descriptor of the holder's end
 	cmd    *exec.Cmd
 }
 
@@ -46,6 +47,11 @@ func (k *keeper) start(how string) {
 		t.Fatal(err)
 	}
 	theirs := os.NewFile(uintptr(fds[1]), "theirs")
+	if k.socket, err = unix.FcntlInt(uintptr(fds[0]), unix.F_DUPFD_CLOEXEC, 0); err != nil {
+		t.Fatal(err)
+	}
+	socket := k.socket
+	t.Cleanup(func() { _ = unix.Close(socket) })
 	go func() {
 		if err := k.holder.Serve(os.NewFile(uintptr(fds[0]), "ours"), how != "first"); err != nil {
 			t.Errorf("holder: %v", err)
@@ -205,6 +211,23 @@ func TestTakeover(t *testing.T) {
 	}
 	write(t, filepath.Join(k.dir, "lower/d/007"), "by the host")
 	eventually(t, "a change of the home", func() bool { return read(t, k.mnt("d/007")) == "by the host" })
+}
+
+// Without its keeper a daemon goes on, and still tells the kernel what changed.
+func TestKeeperGone(t *testing.T) {
+	k := newKeeper(t)
+	write(t, filepath.Join(k.dir, "lower/f"), "one")
+	k.start("first")
+	if got := read(t, k.mnt("f")); got != "one" {
+		t.Fatalf("f = %q", got)
+	}
+	if err := unix.Shutdown(k.socket, unix.SHUT_RDWR); err != nil { // as if it was killed
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(k.dir, "lower/f"), "two, longer")
+	write(t, filepath.Join(k.dir, "lower/g"), "new")
+	eventually(t, "a change of the home", func() bool { return read(t, k.mnt("f")) == "two, longer" })
+	eventually(t, "a new file", func() bool { _, err := os.Lstat(k.mnt("g")); return err == nil })
 }
 
 // A process makes, renames and removes while its daemon is killed at random: each call is carried

@@ -23,7 +23,7 @@ type actionArgs struct {
 // needs says which part of a session an action works with.
 func needs(action string) part {
 	switch action {
-	case "journal-list", "status":
+	case "journal-list", "journal-log", "status":
 		return partJournal
 	case "journal-show":
 		return partTree
@@ -38,6 +38,9 @@ func (s *session) perform(ctx context.Context, action string, raw json.RawMessag
 		if err := json.Unmarshal(raw, &args); err != nil {
 			return nil, usagef("arguments of %s: %w", action, err)
 		}
+	}
+	if action == "journal-export" {
+		return struct{}{}, s.journalExport(progress)
 	}
 	if fn := s.reading(action); fn != nil {
 		done, err := s.read()
@@ -65,6 +68,10 @@ func (s *session) reading(action string) func(context.Context, actionArgs) (any,
 		return func(context.Context, actionArgs) (any, error) { return s.journalList() }
 	case "journal-show":
 		return func(ctx context.Context, a actionArgs) (any, error) { return s.journalShow(ctx, a.Paths) }
+	case "journal-log":
+		return func(_ context.Context, a actionArgs) (any, error) { return s.journalLog(a.Paths) }
+	case "journal-verify":
+		return func(ctx context.Context, _ actionArgs) (any, error) { return s.journalVerify(ctx) }
 	}
 	return nil
 }

@@ -16,12 +16,15 @@ import (
 func journalCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name: "journal", Usage: "show what mount and sandbox last agreed on",
-		Subcommands: []*cli.Command{journalListCommand(e), journalShowCommand(e)},
+		Subcommands: []*cli.Command{
+			journalListCommand(e), journalShowCommand(e), journalLogCommand(e),
+			journalVerifyCommand(e), journalExportCommand(e),
+		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
 				return unknownCommand(c, c.Command.Subcommands)
 			}
-			return usagef("journal needs a command, list or show: see 'hermesfs journal --help'")
+			return usagef("journal needs a command, list, show, log, verify or export: see 'hermesfs journal --help'")
 		},
 	}
 }

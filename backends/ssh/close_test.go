@@ -53,8 +53,8 @@ func TestCloseLeavesNothing(t *testing.T) {
 	if got := withSocket(t, tr.socket); len(got) != 0 {
 		t.Errorf("after Close: %q, want no process", got)
 	}
-	if left, _ := filepath.Glob(filepath.Join(os.TempDir(), "hermesfs*")); len(left) != 0 {
-		t.Errorf("after Close: %q, want nothing", left)
+	if left, _ := filepath.Glob(filepath.Join(os.TempDir(), "hermesfs*/*")); len(left) != 0 {
+		t.Errorf("after Close: %q, want no socket", left)
 	}
 	if err := tr.Run(t.Context(), "true", nil, nil); !errors.Is(err, errClosed) {
 		t.Errorf("Run after Close = %v, want %v", err, errClosed)
@@ -105,8 +105,8 @@ func TestControlDir(t *testing.T) {
 		if err := tr.Close(t.Context(), backends.Default); err != nil {
 			t.Errorf("%s: Close = %v", tc.name, err)
 		}
-		if _, err := os.Stat(filepath.Dir(tr.socket)); (err != nil) != tc.own {
-			t.Errorf("%s: after Close its directory: %v", tc.name, err)
+		if _, err := os.Lstat(tr.socket); err == nil {
+			t.Errorf("%s: after Close there is a socket", tc.name)
 		}
 	}
 	open := filepath.Join(base, "open")
@@ -119,6 +119,56 @@ func TestControlDir(t *testing.T) {
 	tr := dial(t, s, func(o *Options) { o.ControlDir = open })
 	if err := tr.Run(t.Context(), "true", nil, nil); err == nil || !strings.Contains(err.Error(), "0700") {
 		t.Errorf("a control directory open to all: %v, want an error", err)
+	}
+}
+
+func TestSharedDirectory(t *testing.T) {
+	tmp, err := os.MkdirTemp("", "hf") // short enough
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(tmp) })
+	t.Setenv("TMPDIR", tmp)
+	s := backendtest.StartSSHD(t)
+	one, two := dial(t, s), dial(t, s)
+	output(t, one, "true")
+	output(t, two, "true")
+	dir := filepath.Dir(one.socket)
+	if filepath.Dir(two.socket) != dir || two.socket == one.socket || filepath.Dir(dir) != tmp {
+		t.Errorf("sockets %s and %s, want two of one directory below %s", one.socket, two.socket, tmp)
+	}
+	if err := two.Close(t.Context(), backends.Default); err != nil {
+		t.Error(err)
+	}
+	masterOf(t, one)
+
+	// A cleaner takes the socket and its directory: the next script finds another.
+	pid := masterOf(t, one)
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	output(t, one, "true")
+	masterOf(t, one)
+	_ = syscall.Kill(pid, syscall.SIGTERM) // nobody knows it any more
+
+	// Someone else's directory is not used.
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	three := dial(t, s)
+	output(t, three, "true")
+	own := filepath.Dir(three.socket)
+	if own == dir || filepath.Dir(own) != tmp {
+		t.Errorf("socket %s, want it neither in %s nor far from it", three.socket, dir)
+	}
+	if err := three.Close(t.Context(), backends.Default); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(own); err == nil {
+		t.Errorf("%s is still there", own)
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	iofs "io/fs"
 	"os"
 	osexec "os/exec"
 	"path/filepath"
@@ -22,30 +23,42 @@ import (
 // the NUL.
 const maxSocket = 104 - 1 - 17
 
-// makeSocketLocked chooses the socket's path: another one for each Transport, so that closing one
-// does not end the scripts of another.
+// makeSocketLocked sees to it that there is a directory for the socket: a cleaner of old temporary
+// files may have taken it. The socket is another one for each Transport, so that closing one does
+// not end the scripts of another; the directory is shared, so that a killed process leaves none.
 func (t *Transport) makeSocketLocked() error {
+	if t.socket != "" && usable(filepath.Dir(t.socket)) {
+		return nil
+	}
 	sum := sha256.Sum256([]byte(t.URL() + "\x00" + newMark()))
 	name := hex.EncodeToString(sum[:8])
 	if dir := t.o.ControlDir; dir != "" && fits(filepath.Join(dir, name)) {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("ssh control directory: %w", err)
 		}
-		if info, err := os.Lstat(dir); err != nil || !private(info) {
+		if !usable(dir) {
 			return fmt.Errorf("ssh control directory %q: must be ours alone (mode 0700)", dir)
 		}
 		t.socket = filepath.Join(dir, name)
 		return nil
 	}
+	shared := fmt.Sprintf("hermesfs-ssh-%d", os.Geteuid())
 	tmp := os.TempDir()
-	if !fits(filepath.Join(tmp, "hermesfs-ssh-0123456789", name)) {
+	if !fits(filepath.Join(tmp, shared+"-0123456789", name)) {
 		tmp = "/tmp"
 	}
-	dir, err := os.MkdirTemp(tmp, "hermesfs-ssh-")
-	if err != nil {
+	dir := filepath.Join(tmp, shared)
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, iofs.ErrExist) {
 		return fmt.Errorf("ssh control directory: %w", err)
 	}
-	t.ownDir, t.socket = dir, filepath.Join(dir, name)
+	if !usable(dir) { // someone else's
+		var err error
+		if dir, err = os.MkdirTemp(tmp, shared+"-"); err != nil {
+			return fmt.Errorf("ssh control directory: %w", err)
+		}
+		t.ownDir = dir
+	}
+	t.socket = filepath.Join(dir, name)
 	return nil
 }
 
@@ -54,7 +67,12 @@ func fits(path string) bool {
 	return len(path) <= maxSocket && filepath.IsAbs(path) && !strings.ContainsAny(path, "%$~\"\\ \t\n")
 }
 
-func private(info os.FileInfo) bool {
+// usable says whether a directory is there and ours alone.
+func usable(dir string) bool {
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return false
+	}
 	st, ok := info.Sys().(*syscall.Stat_t)
 	return info.IsDir() && info.Mode().Perm()&0o077 == 0 && ok && int(st.Uid) == os.Geteuid()
 }

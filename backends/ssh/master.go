@@ -46,10 +46,8 @@ func (t *Transport) master(ctx context.Context) ([]string, error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
-	if t.socket == "" {
-		if err := t.makeSocketLocked(); err != nil {
-			return nil, err
-		}
+	if err := t.makeSocketLocked(); err != nil {
+		return nil, err
 	}
 	if t.settings == nil {
 		t.settings = t.settingsLocked(ctx)

@@ -34,7 +34,7 @@ type Options struct {
 	Home string // absolute, or relative to $HOME with "~/"; "" for $HOME/.hermes
 
 	Program        string        // the client, default "ssh" of PATH
-	ControlDir     string        // for the socket of the master; default, and when too long: one below os.TempDir
+	ControlDir     string        // for the socket of the master; default, and when too long: one of the user's below os.TempDir
 	ConfigFile     string        // ssh -F
 	IdentityFile   string        // ssh -i
 	StrictHostKeys bool          // refuse unknown host keys; default is to accept new ones, never changed ones

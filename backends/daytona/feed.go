@@ -49,11 +49,10 @@ func (f *feeder) stop() { close(f.quit) }
 // next returns a piece and whether it is the last one. It returns early, with nothing, when done is
 // closed or limit has passed without a byte; a limit of 0 is none.
 func (f *feeder) next(done <-chan struct{}, limit time.Duration) (data []byte, last bool, err error) {
-	var idle <-chan time.Time
-	if limit > 0 {
-		timer := time.NewTimer(limit)
-		defer timer.Stop()
-		idle = timer.C
+	idle := time.NewTimer(limit)
+	defer idle.Stop()
+	if limit == 0 {
+		idle.Stop()
 	}
 	for len(data) < pieceBytes {
 		select {
@@ -62,10 +61,8 @@ func (f *feeder) next(done <-chan struct{}, limit time.Duration) (data []byte, l
 				return data, true, f.err
 			}
 			data = append(data, chunk...)
-			timer := time.NewTimer(feedIdle)
-			defer timer.Stop()
-			idle = timer.C
-		case <-idle:
+			idle.Reset(feedIdle)
+		case <-idle.C:
 			return data, false, nil
 		case <-done:
 			return nil, false, nil

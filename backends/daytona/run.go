@@ -83,7 +83,7 @@ func (t *Transport) Run(ctx context.Context, script string, stdin io.Reader, std
 	if errors.Is(err, errStopped) || errors.Is(err, errNoDir) {
 		t.disconnect(ctx) // the next one looks what has become of it
 	}
-	j.clean(ctx)
+	j.clean(ctx, err != nil)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -307,9 +307,9 @@ func (j *job) fetch(ctx context.Context, size int64) error {
 	return nil
 }
 
-// clean ends the job, if it runs, and removes its files. A job that ended is not waited for, one
-// that was cancelled for as long as cancelling may take.
-func (j *job) clean(ctx context.Context) {
+// clean ends the job, if it runs, and removes its files. That of a script that did not come to its
+// end is waited for, as long as cancelling may take.
+func (j *job) clean(ctx context.Context, wait bool) {
 	if !j.started {
 		return
 	}
@@ -318,10 +318,13 @@ func (j *job) clean(ctx context.Context) {
 		defer close(done)
 		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanLimit+execMargin)
 		defer cancel()
-		if _, err := j.t.execIn(limited, j.box, endScript(j.dir), cleanLimit); err != nil {
+		if _, err := j.t.execIn(limited, j.box, endScript(j.dir), cleanLimit); err != nil && !errors.Is(err, errStopped) {
 			j.t.log.Warn("a script's files stay in the sandbox", "dir", j.dir, "error", err)
 		}
 	})
+	if !wait {
+		return
+	}
 	timer := time.NewTimer(cancelLimit)
 	defer timer.Stop()
 	select {

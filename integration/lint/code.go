@@ -12,7 +12,7 @@ import (
 )
 
 // mains are the files that may end the process.
-var mains = []string{"cmd/hermesfs/main.go", "integration/fixture/cmd/hermes-fixture/main.go", "scripts/testreport/main.go"}
+var mains = []string{"cmd/hermesfs/main.go", "integration/fixture/cmd/hermes-fixture/main.go", "integration/benchfs/main.go", "scripts/testreport/main.go"}
 
 // Exits finds what ends the process outside of main. Tests may: they run children of themselves.
 func Exits(f *File) (found []string) {

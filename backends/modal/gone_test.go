@@ -122,7 +122,6 @@ func TestBrokenService(t *testing.T) {
 	s := modaltest.Start(t)
 	b := s.Add("app", "", false)
 	tr := dial(t, "modal://"+b.ID)
-	tr.limits = limits{watch: 30 * time.Millisecond, grace: 30 * time.Millisecond}
 	output(t, tr, "true")
 	for _, tc := range []struct {
 		name      string
@@ -130,20 +129,24 @@ func TestBrokenService(t *testing.T) {
 		script    string // empty: it is started while the service is broken
 		transient bool
 		is        error
+		grace     time.Duration
 	}{
-		{"streams", modaltest.Faults{Router: codes.ResourceExhausted}, "while echo line; do sleep 0.01; done", true, nil},
-		{"start", modaltest.Faults{Router: codes.Aborted}, "", true, nil},
-		{"silence", modaltest.Faults{Control: codes.ResourceExhausted}, "echo on; exec sleep 1000", true, nil},
-		{"token", modaltest.Faults{Router: codes.Unauthenticated}, "", false, backends.ErrAuth},
-		{"both", modaltest.Faults{Router: codes.NotFound, Control: codes.Aborted}, "", true, nil},
+		{"streams", modaltest.Faults{Router: codes.ResourceExhausted}, "while echo line; do sleep 0.01; done", true, nil, 0},
+		{"its end comes, its output not", modaltest.Faults{Router: codes.ResourceExhausted}, "for i in 1 2 3 4 5 6 7 8 9; do echo line; sleep 0.05; done", true, nil, time.Minute},
+		{"input", modaltest.Faults{Router: codes.ResourceExhausted}, "echo on; exec cat >/dev/null", true, nil, 0},
+		{"start", modaltest.Faults{Router: codes.Aborted}, "", true, nil, 0},
+		{"silence", modaltest.Faults{Control: codes.ResourceExhausted}, "echo on; exec sleep 1000", true, nil, 0},
+		{"token", modaltest.Faults{Router: codes.Unauthenticated}, "", false, backends.ErrAuth, 0},
+		{"both", modaltest.Faults{Router: codes.NotFound, Control: codes.Aborted}, "", true, nil, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			tr.limits = limits{watch: 30 * time.Millisecond, grace: max(tc.grace, 30*time.Millisecond)}
 			var err error
 			if tc.script == "" {
 				s.Set(tc.faults)
 				err = tr.Run(t.Context(), "true", nil, nil)
 			} else {
-				done := start(t.Context(), t, tr, tc.script, nil)
+				done := start(t.Context(), t, tr, tc.script, &trickle{})
 				s.Set(tc.faults)
 				err = result(t, tc.name, done)
 			}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"hermesfs/backends"
 	"hermesfs/backends/modal/modaltest"
@@ -111,6 +113,20 @@ func TestOddScripts(t *testing.T) {
 	}
 	if err := tr.Run(t.Context(), "echo \x00", nil, nil); err == nil || backends.IsTransient(err) {
 		t.Errorf("a NUL byte: %v, want a permanent error", err)
+	}
+}
+
+// A script that closes its stdin goes on, and more output than anybody keeps goes nowhere.
+func TestUnwanted(t *testing.T) {
+	tr := dial(t, "modal://"+modaltest.Start(t).Add("app", "", false).ID)
+	tr.limits.grace = 10 * time.Millisecond
+	var script *backends.ScriptError
+	err := tr.Run(t.Context(), "exec <&-; sleep 0.5; exit 3", &trickle{}, io.Discard)
+	if !errors.As(err, &script) || script.Code != 3 {
+		t.Errorf("closed stdin: Run = %v, want status 3", err)
+	}
+	if err := tr.Run(t.Context(), "head -c 20000000 /dev/zero", nil, nil); err != nil {
+		t.Errorf("no stdout: Run = %v", err)
 	}
 }
 

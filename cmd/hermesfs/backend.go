@@ -17,7 +17,7 @@ import (
 const noBackend = "none"
 
 // schemes are the URLs that openBackend knows, for messages.
-const schemes = "none, dir:/path, ssh://[user@]host[:port][/home]" + modalSchemes
+const schemes = "none, dir:/path, ssh://[user@]host[:port][/home]" + remoteSchemes + modalSchemes
 
 // A backendUser is the mount that opens a backend. What a backend makes is named for it.
 type backendUser struct {
@@ -55,6 +55,10 @@ func openBackend(url string, user backendUser) (backends.Transport, error) {
 			return nil, fmt.Errorf("backend %s: %w", quote(url), err)
 		}
 		return ssh.New(o)
+	case "command", "docker", "podman", "kubectl", "apptainer":
+		return openCommand(url, user)
+	case "daytona":
+		return openDaytona(url, user)
 	case "modal":
 		return openModal(url, user)
 	}

@@ -20,6 +20,7 @@ type mountOptions struct {
 	home, mountpoint string
 	name             string
 	backend          string
+	exec             string
 	preset           string
 	rules            []string
 	conflict         string
@@ -72,7 +73,8 @@ Rules: GLOB=none|read|review|write, the last that matches wins, after the preset
 // mountFlags are common to mount and run.
 func mountFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "backend", Usage: "`URL` of the sandbox: none, dir:PATH or ssh://USER@HOST:PORT/HOME", DefaultText: "none"},
+		&cli.StringFlag{Name: "backend", Usage: "`URL` of the sandbox, such as dir:PATH, ssh://USER@HOST:PORT/HOME or docker://NAME; 'mount --help' lists them all", DefaultText: "none"},
+		&cli.StringFlag{Name: "exec", Usage: "with --backend command:, the `PREFIX` that runs a command in the sandbox, such as 'docker exec -i NAME'"},
 		&cli.StringFlag{Name: "name", Usage: "`NAME` of the mount", DefaultText: "base of MOUNTPOINT"},
 		&cli.StringFlag{Name: "preset", Usage: "access preset: hermes or all", DefaultText: "hermes"},
 		&cli.StringSliceFlag{Name: "rule", Usage: "access rule `GLOB=LEVEL`, may be repeated"},
@@ -86,7 +88,7 @@ func mountFlags() []cli.Flag {
 
 func parseMountFlags(c *cli.Context) mountOptions {
 	return mountOptions{
-		home: c.Args().First(), name: c.String("name"), backend: c.String("backend"), preset: c.String("preset"),
+		home: c.Args().First(), name: c.String("name"), backend: c.String("backend"), exec: c.String("exec"), preset: c.String("preset"),
 		rules: c.StringSlice("rule"), conflict: c.String("conflict"), onUnmount: c.String("on-unmount"),
 		checkpoint: c.Duration("checkpoint"), allowDeletes: c.Bool("allow-deletes"), allowOther: c.Bool("allow-other"),
 		json: c.Bool("json"), given: c.IsSet,
@@ -205,6 +207,13 @@ func (o *mountOptions) validate() error {
 		if err := validName(o.name); err != nil {
 			return usagef("--name: %w", err)
 		}
+	}
+	if o.exec != "" || o.given != nil && o.given("exec") {
+		url, err := withExec(o.backend, o.exec)
+		if err != nil {
+			return usagef("--exec: %w", err)
+		}
+		o.backend = url
 	}
 	if _, err := openBackend(o.backend, backendUser{}); err != nil {
 		return usagef("--backend: %w", err)

@@ -47,7 +47,7 @@ func (e *Engine) commit(ctx context.Context, o CommitOptions) (r CommitReport, e
 		return r, err
 	}
 	defer lock.Close()
-	if r.Recovered, err = e.recoverLocked(ctx, h); err != nil {
+	if r.Recovered, _, err = e.finishOpen(ctx, h); err != nil {
 		return r, err
 	}
 	return r, e.commitLocked(ctx, h, o, &r)
@@ -75,6 +75,7 @@ type committing struct {
 	e    *Engine
 	h    *home
 	r    *CommitReport
+	kind string // of the commit in the journal
 	seq  uint64
 	jobs []*job // in the order of their steps
 	open map[int]journal.Step
@@ -100,11 +101,11 @@ func (e *Engine) commitLocked(ctx context.Context, h *home, o CommitOptions, r *
 	}
 	// From here on there is no way back, only forward.
 	ctx = context.WithoutCancel(ctx)
-	c := &committing{e: e, h: h, r: r, jobs: todo, open: map[int]journal.Step{}, patience: openLooks}
+	c := &committing{e: e, h: h, r: r, kind: kindCommit, jobs: todo, open: map[int]journal.Step{}, patience: openLooks}
 	if len(todo) > 0 {
 		if err := c.run(ctx); err != nil {
 			// Give the home back as it was, but for the steps that are done.
-			if _, rerr := e.recoverLocked(ctx, h); rerr != nil {
+			if _, _, rerr := e.recoverLocked(ctx, h, false); rerr != nil {
 				e.log.Error("a commit stays open until the next one", "seq", c.seq, "error", rerr.Error())
 			}
 			return err
@@ -124,7 +125,7 @@ func (c *committing) run(ctx context.Context) error {
 	}
 	var err error
 	c.seq, err = e.o.Journal.BeginCommit(journal.Commit{
-		Mount: e.o.Name, Home: e.o.Home, StartedAt: e.clock.Now(), Open: true, Kind: "commit", Steps: len(steps),
+		Mount: e.o.Name, Home: e.o.Home, StartedAt: e.clock.Now(), Open: true, Kind: c.kind, Steps: len(steps),
 	}, steps)
 	if err != nil {
 		return fmt.Errorf("write journal: %w", err)
@@ -234,7 +235,7 @@ func (j *job) op() string {
 // plan is the step as the journal gets it before anything happens.
 func (j *job) plan() journal.Step {
 	s := journal.Step{
-		Path: j.Path, Op: j.op(), Kind: journal.Kind(j.Want.Kind), Mode: j.Want.Mode, Target: j.Want.Target,
+		Path: j.Path, Op: j.op(), Kind: journal.Kind(j.Want.Kind), Mode: j.Want.Mode, Target: j.Want.Target, Object: j.object,
 		Before: journal.Before{Kind: journal.Kind(j.host.Kind), Mode: j.host.Mode, Mtime: j.host.ID.Mtime, Target: j.host.Target},
 	}
 	if j.host.Kind == File {

@@ -41,7 +41,7 @@ func crashChild(v string) {
 		}
 		return nil
 	}
-	if part[1] == "sync-back" {
+	if part[1] != "attach" && part[1] != "push" {
 		inGo(r)
 	}
 	r.open()
@@ -53,6 +53,8 @@ func crashChild(v string) {
 		_, err = r.Push(ctx)
 	case "sync-back":
 		_, err = r.SyncBack(ctx)
+	case "restore":
+		_, err = r.Restore(ctx, 1, nil)
 	}
 	if err != nil {
 		panic(err)

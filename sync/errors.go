@@ -67,6 +67,21 @@ func (e *NoChangeError) Error() string {
 // Unwrap returns ErrNoChange.
 func (e *NoChangeError) Unwrap() error { return ErrNoChange }
 
+// A NotInCommitError names paths that a commit did not change.
+type NotInCommitError struct {
+	Seq   uint64
+	Paths []string
+}
+
+// Error quotes the paths.
+func (e *NotInCommitError) Error() string {
+	quoted := make([]string, len(e.Paths))
+	for i, p := range e.Paths {
+		quoted[i] = fmt.Sprintf("%q", p)
+	}
+	return fmt.Sprintf("commit %d changed nothing at %s", e.Seq, strings.Join(quoted, ", "))
+}
+
 func plural(n int, what string) string {
 	if n == 1 {
 		return "1 " + what

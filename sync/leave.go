@@ -107,6 +107,9 @@ func (c *committing) oursWon(j *job) error {
 
 // conflict reports a conflict and notes it in the log.
 func (c *committing) conflict(j *job, conflict Conflict) {
+	if c.kind == kindRestore {
+		conflict.Winner = Restored
+	}
 	c.r.Conflicts = append(c.r.Conflicts, conflict)
 	c.e.warnConflict(conflict)
 	c.log(j.Path, "conflict", conflict.describe())

@@ -30,7 +30,8 @@ type job struct {
 	host    hostFile
 	policy  Policy
 	wasOpen bool
-	beside  string // where the version that lost goes, under the policy Both
+	object  [32]byte // what a restore puts there
+	beside  string   // where the version that lost goes, under the policy Both
 
 	step  journal.Step
 	index int // of step
@@ -246,7 +247,7 @@ func (p *planning) hashes(ctx context.Context, c layer.Change, origin layer.Orig
 	case still && s.base != unreadBase:
 		s.host = s.base
 	case host.Kind == File:
-		if s.host, err = p.hashHost(ctx, c.Path, host); err != nil {
+		if s.host, err = p.h.sha256(ctx, c.Path, host); err != nil {
 			return s, err
 		}
 		if still || s.base == unreadBase && sameBytes(host.ID, origin.Identity) {
@@ -292,20 +293,21 @@ func (p *planning) baseHash(path string, origin layer.Origin) [32]byte {
 	return unreadBase
 }
 
-func (p *planning) hashHost(ctx context.Context, path string, host hostFile) (sum [32]byte, err error) {
-	f, err := p.h.open(path)
+// sha256 is the hash of a file of the home, which must not change meanwhile.
+func (h *home) sha256(ctx context.Context, path string, host hostFile) (sum [32]byte, err error) {
+	f, err := h.open(path)
 	if err != nil {
 		return sum, err
 	}
 	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, ctxReader{ctx, f}); err != nil {
+	b := sha256.New()
+	if _, err := io.Copy(b, ctxReader{ctx, f}); err != nil {
 		return sum, err
 	}
 	if !isStill(int(f.Fd()), host.ID) {
 		return sum, errors.New("it changes in the home just now")
 	}
-	return [32]byte(h.Sum(nil)), nil
+	return [32]byte(b.Sum(nil)), nil
 }
 
 // jobs decides every path: what has to be done in the home, and what only leaves upper.
@@ -383,7 +385,7 @@ func (p *planning) standsThere(j *job, host hostFile) bool {
 	case host.Kind == Symlink:
 		return host.Target == j.Theirs.Target
 	case host.Kind == File && host.ID.Size == j.change.Size:
-		sum, err := p.hashHost(context.Background(), j.beside, host)
+		sum, err := p.h.sha256(context.Background(), j.beside, host)
 		return err == nil && sum == j.Theirs.SHA256
 	}
 	return false

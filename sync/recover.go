@@ -36,6 +36,9 @@ func (e *Engine) recoverAll(ctx context.Context) (r RecoverReport, err error) {
 	}
 	var named []string
 	for _, c := range open {
+		if c.Kind == kindRestore {
+			continue // its plan has what upper has of others
+		}
 		err := e.o.Journal.Steps(c.Seq, func(_ int, s journal.Step) error {
 			named = append(named, s.Path)
 			return nil
@@ -54,7 +57,7 @@ func (e *Engine) recoverAll(ctx context.Context) (r RecoverReport, err error) {
 		return r, err
 	}
 	defer lock.Close()
-	if r.Commits, err = e.recoverLocked(ctx, h); err != nil {
+	if r.Commits, r.Restores, err = e.finishOpen(ctx, h); err != nil {
 		return r, err
 	}
 	if len(named) == 0 {
@@ -77,17 +80,41 @@ func (e *Engine) openCommits() ([]journal.Commit, error) {
 	return open, nil
 }
 
-// recoverLocked cleans up after open commits and ends them. The caller holds the home's lock.
-func (e *Engine) recoverLocked(ctx context.Context, h *home) ([]uint64, error) {
+// finishOpen cleans up after open commits and ends them, restores when they are done to the end.
+// The caller holds the home's lock.
+func (e *Engine) finishOpen(ctx context.Context, h *home) (seqs []uint64, restores []RestoreReport, err error) {
+	seqs, unfinished, err := e.recoverLocked(ctx, h, true)
+	if err != nil {
+		return seqs, nil, err
+	}
+	for _, seq := range unfinished {
+		list, err := e.wishesLeft(seq)
+		if err != nil {
+			return seqs, restores, err
+		}
+		r := RestoreReport{Of: seq}
+		if err := e.restoreLocked(ctx, h, list, &r.CommitReport); err != nil {
+			return seqs, restores, err
+		}
+		restores = append(restores, r)
+		if err := e.o.Journal.EndCommit(seq, e.clock.Now()); err != nil {
+			return seqs, restores, fmt.Errorf("write journal: %w", err)
+		}
+	}
+	return seqs, restores, nil
+}
+
+// recoverLocked cleans up after open commits and ends them; restores stay open, as unfinished, when
+// keep says so. The caller holds the home's lock.
+func (e *Engine) recoverLocked(ctx context.Context, h *home, keep bool) (seqs, unfinished []uint64, err error) {
 	open, err := e.openCommits()
 	if err != nil || len(open) == 0 {
-		return nil, err
+		return nil, nil, err
 	}
 	owner, err := e.owner()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var seqs []uint64
 	for _, c := range open {
 		e.log.Warn("finishing a commit that was interrupted", "seq", c.Seq, "steps", c.Steps)
 		changed := map[int]journal.Step{}
@@ -105,23 +132,30 @@ func (e *Engine) recoverLocked(ctx context.Context, h *home) ([]uint64, error) {
 			return nil
 		})
 		if err != nil {
-			return seqs, err
+			return seqs, unfinished, err
 		}
 		if err := errors.Join(syncFS(int(h.file.Fd())), e.objects.sync()); err != nil {
-			return seqs, fmt.Errorf("sync: %w", err)
+			return seqs, unfinished, fmt.Errorf("sync: %w", err)
 		}
 		if len(changed) > 0 {
 			if err := e.o.Journal.SetSteps(c.Seq, changed); err != nil {
-				return seqs, fmt.Errorf("write journal: %w", err)
+				return seqs, unfinished, fmt.Errorf("write journal: %w", err)
 			}
 		}
-		if err := e.o.Journal.EndCommit(c.Seq, e.clock.Now()); err != nil {
-			return seqs, fmt.Errorf("write journal: %w", err)
-		}
 		seqs = append(seqs, c.Seq)
+		if keep && c.Kind == kindRestore {
+			unfinished = append(unfinished, c.Seq)
+			continue
+		}
+		if err := e.o.Journal.EndCommit(c.Seq, e.clock.Now()); err != nil {
+			return seqs, unfinished, fmt.Errorf("write journal: %w", err)
+		}
 	}
-	return seqs, nil
+	return seqs, unfinished, nil
 }
+
+// messageInterrupted is of a step that was not done when its commit was interrupted.
+const messageInterrupted = "interrupted; the next commit did it"
 
 // recoverStep sees to the temporary names of one step. What was staged is still in upper and is
 // removed; anything else is a version of the home.
@@ -146,7 +180,7 @@ func (e *Engine) recoverStep(h *home, temp string, s *journal.Step) error {
 		}
 	}
 	if s.Result != "applied" && s.Result != "skipped" && s.Result != "problem" {
-		s.Result, s.Message = "skipped", "interrupted; the next commit did it"
+		s.Result, s.Message = "skipped", messageInterrupted
 		if standsAt(dir, name, s) {
 			s.Result, s.Message = "applied", "found done after an interruption"
 		}

@@ -33,7 +33,7 @@ type Conflict struct {
 	Path     string `json:"path"`
 	Kind     string `json:"kind"`               // content, mode, type, edit-delete
 	Where    string `json:"where"`              // upper (found by a pull) or home (by a commit)
-	Winner   string `json:"winner"`             // theirs or ours
+	Winner   string `json:"winner"`             // theirs, ours or restored
 	Preimage string `json:"preimage,omitempty"` // object of the version that lost, BLAKE3
 	Beside   string `json:"beside,omitempty"`   // path at which the other version was written
 }
@@ -124,6 +124,12 @@ type CommitReport struct {
 	Recovered []uint64   `json:"recovered,omitempty"`
 }
 
+// RestoreReport is what a Restore did to the home.
+type RestoreReport struct {
+	Of uint64 `json:"of,omitempty"` // the commit that was taken back
+	CommitReport
+}
+
 // SyncBackReport is both halves of a SyncBack.
 type SyncBackReport struct {
 	Pull   PullReport   `json:"pull"`
@@ -151,6 +157,7 @@ type DiscardReport struct {
 
 // RecoverReport is what Recover finished.
 type RecoverReport struct {
-	Commits []uint64     `json:"commits,omitempty"` // that had been interrupted
-	Commit  CommitReport `json:"commit"`            // of what they had not done yet
+	Commits  []uint64        `json:"commits,omitempty"`  // that had been interrupted
+	Commit   CommitReport    `json:"commit"`             // of what they had not done yet
+	Restores []RestoreReport `json:"restores,omitempty"` // the same, of restores
 }

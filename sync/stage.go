@@ -151,10 +151,10 @@ func (c *committing) stageOne(ctx context.Context, j *job) error {
 	return errUnstable
 }
 
-// stageFile copies one file of the merged view beside its target. What it says of the file is of
+// stageFile copies one file of the merged view, or an object, beside its target. What it says of the file is of
 // exactly the bytes that were copied.
 func (c *committing) stageFile(ctx context.Context, j *job, dir int) (stable bool, err error) {
-	src, entry, err := c.e.o.Tree.OpenFile(j.src)
+	src, id, still, err := c.source(j)
 	if err != nil {
 		return false, err
 	}
@@ -182,15 +182,15 @@ func (c *committing) stageFile(ctx context.Context, j *job, dir int) (stable boo
 	if err := retry(func() error { return unix.Fchmod(fd, j.Want.Mode) }); err != nil {
 		return false, err
 	}
-	ts := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, unix.NsecToTimespec(entry.Mtime)}
+	ts := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, unix.NsecToTimespec(id.Mtime)}
 	if err := retry(func() error { return unix.UtimesNanoAt(unix.AT_FDCWD, procPath(fd), ts, 0) }); err != nil {
 		return false, err
 	}
-	j.step.SHA256, j.step.Mtime = [32]byte(sum.Sum(nil)), entry.Mtime
+	j.step.SHA256, j.step.Mtime = [32]byte(sum.Sum(nil)), id.Mtime
 	if j.src == j.Path {
-		j.change.Identity = entry.Identity
+		j.change.Identity = id
 	}
-	return isStill(int(src.Fd()), entry.Identity), nil
+	return still(id), nil
 }
 
 // onlyReader hides everything but Read.
@@ -234,7 +234,11 @@ func (w *holeWriter) finish() error {
 func (c *committing) applied(j *job, preimage [32]byte) {
 	j.step.Before.Object = preimage
 	c.record(j, "applied", "")
-	c.log(j.Path, "committed", j.step.Op)
+	what := "committed"
+	if c.kind == kindRestore {
+		what = "restored"
+	}
+	c.log(j.Path, what, j.step.Op)
 	c.r.Applied = append(c.r.Applied, Applied{Path: j.Path, Op: j.step.Op, Preimage: ObjectName(preimage)})
 	if preimage != [32]byte{} {
 		c.todo = append(c.todo, takeable{j, preimage})

@@ -1,10 +1,6 @@
 package syncer
 
-import (
-	"fmt"
-
-	"hermesfs/fs/access"
-)
+import "hermesfs/fs/access"
 
 // Progress is how far an operation is.
 type Progress struct {
@@ -36,18 +32,6 @@ type Conflict struct {
 	Winner   string `json:"winner"`             // theirs, ours or restored
 	Preimage string `json:"preimage,omitempty"` // object of the version that lost, BLAKE3
 	Beside   string `json:"beside,omitempty"`   // path at which the other version was written
-}
-
-// describe is the conflict in one line of the journal's log.
-func (c Conflict) describe() string {
-	s := c.Kind + ", " + c.Winner + " won"
-	if c.Preimage != "" {
-		s += ", the other is object " + c.Preimage
-	}
-	if c.Beside != "" {
-		s += fmt.Sprintf(", the other is %q", c.Beside)
-	}
-	return s
 }
 
 // warnConflict warns of a conflict that a policy decided.

@@ -18,12 +18,14 @@ type actionArgs struct {
 	AllowDeletes bool     `json:"allow_deletes,omitempty"`
 	Force        bool     `json:"force,omitempty"`      // unmount
 	OnUnmount    string   `json:"on_unmount,omitempty"` // unmount
+	Seq          uint64   `json:"seq,omitempty"`        // restore: the commit
+	Object       string   `json:"object,omitempty"`     // restore: a version in place of that
 }
 
 // needs says which part of a session an action works with.
 func needs(action string) part {
 	switch action {
-	case "journal-list", "journal-log", "status":
+	case "journal-list", "journal-log", "history", "conflicts", "status":
 		return partJournal
 	case "journal-show":
 		return partTree
@@ -68,6 +70,10 @@ func (s *session) reading(action string) func(context.Context, actionArgs) (any,
 		return func(context.Context, actionArgs) (any, error) { return s.journalList() }
 	case "journal-show":
 		return func(ctx context.Context, a actionArgs) (any, error) { return s.journalShow(ctx, a.Paths) }
+	case "history":
+		return func(context.Context, actionArgs) (any, error) { return s.history() }
+	case "conflicts":
+		return func(context.Context, actionArgs) (any, error) { return s.conflicts() }
 	case "journal-log":
 		return func(_ context.Context, a actionArgs) (any, error) { return s.journalLog(a.Paths) }
 	case "journal-verify":
@@ -98,6 +104,8 @@ func (s *session) performLocked(ctx context.Context, action string, args actionA
 	case "discard":
 		r, err := engine.Discard(ctx, args.Paths)
 		return r, err
+	case "restore":
+		return s.restoreLocked(ctx, engine, args)
 	case "recover":
 		r, err := engine.Recover(ctx)
 		return r, err

@@ -56,7 +56,7 @@ func TestUsage(t *testing.T) {
 		{"too many arguments", "unexpected argument c", []string{"mount", "a", "b", "c"}},
 		{"list takes none", "unexpected argument x", []string{"list", "x"}},
 		{"discard without path", "at least one PATH", []string{"discard", "one"}},
-		{"journal alone", "list or show", []string{"journal"}},
+		{"journal alone", "list, show, log, verify or export", []string{"journal"}},
 		{"journal bogus", "no command bogus", []string{"journal", "bogus"}},
 		{"run without dashes", "then --", []string{"run", "home", "true"}},
 		{"run without command", "then --", []string{"run", "home", "--"}},

@@ -16,7 +16,11 @@ func warnProblems(e *env, name string, problems []syncer.Problem) {
 
 func warnConflicts(e *env, name string, conflicts []syncer.Conflict) {
 	for _, c := range conflicts {
-		text := fmt.Sprintf("%s changed on both sides (%s), %s won", quote(c.Path), c.Kind, winnerText(c.Winner))
+		how := "changed on both sides"
+		if c.Winner == string(syncer.Restored) {
+			how = "changed since"
+		}
+		text := fmt.Sprintf("%s %s (%s), %s won", quote(c.Path), how, c.Kind, winnerText(c.Winner))
 		switch {
 		case c.Beside != "":
 			text += ", the other is " + quote(c.Beside)
@@ -31,6 +35,8 @@ func winnerText(w string) string {
 	switch w {
 	case "theirs":
 		return "the sandbox's version"
+	case string(syncer.Restored):
+		return "the restored version"
 	case "ours":
 		return "the home's version"
 	}

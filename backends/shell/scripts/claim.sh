@@ -8,7 +8,6 @@ make_tmps
 chmod 700 .hermesfs "$tmps"
 sweep
 make_tmp
-drop_tmp_at_exit
 input >"$tmp/id" && [ "$(wc -c <"$tmp/id")" -eq "$len" ] || die 75 'the marker did not come whole'
 mv -f "$tmp/id" ".hermesfs/" || die 73 "cannot write $home/.hermesfs/id"
 finish

@@ -4,7 +4,6 @@
 begin
 enter_home
 make_tmp
-drop_tmp_at_exit
 input >"$tmp/list" && [ "$(wc -c <"$tmp/list")" -eq "$len" ] || die 75 'the list did not come whole'
 export tmp one
 COPYFILE_DISABLE=1

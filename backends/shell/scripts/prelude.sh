@@ -43,13 +43,12 @@ make_tmps() {
 make_tmp() {
 	make_tmps
 	tmp=$tmps/$mount.$instance.$id.$$
-	rm -rf "./$tmp"
-	mkdir -m 700 "$tmp" || die 73 "cannot make $home/$tmp"
 	export tmp
-}
-drop_tmp_at_exit() {
+	# First: a signal may come as soon as the directory is there.
 	trap 'trap "" HUP INT PIPE TERM; rm -rf "./$tmp"' EXIT
 	trap 'exit 129' HUP INT PIPE TERM
+	rm -rf "./$tmp"
+	mkdir -m 700 "$tmp" || die 73 "cannot make $home/$tmp"
 }
 # What an earlier instance of this mount left and no process works on any more.
 sweep() {

@@ -8,7 +8,6 @@
 begin
 enter_home
 make_tmp
-drop_tmp_at_exit
 (cd "$tmp" && exec tar -xpof -) || die 75 'tar could not unpack'
 mkdir -p "$tmp/t" # not in the archive when all it brings is symlinks in the home itself
 [ -f "$tmp/c/end" ] || die 75 'the archive did not come whole'

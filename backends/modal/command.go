@@ -43,9 +43,18 @@ func command(script, mark string, stdin io.Reader) ([]string, io.Reader, error) 
 	return []string{"sh", "-c", begin + script}, stdin, nil
 }
 
-// killCommand ends the process group of a script: it may clean up for a second.
-func killCommand(pid int) []string {
-	return []string{"sh", "-c", fmt.Sprintf(`p=%d
+// killCommand ends the process group of a script: it may clean up for a second. Where the process
+// id is not known, 0, it is looked for by the mark, which a script's arguments hold until it execs;
+// in two parts, so that the command does not find itself.
+func killCommand(pid int, mark string) []string {
+	half := len(mark) / 2
+	return []string{"sh", "-c", `p=$1
+if [ "$p" = 0 ]; then
+	for d in /proc/[0-9]*; do
+		case $(tr '\0' ' ' <"$d/cmdline") in *"$2$3"*) p=${d#/proc/} ;; esac
+	done 2>/dev/null
+	[ "$p" != 0 ] || exit 0
+fi
 k() { kill -$1 -$p || kill -$1 $p; } 2>/dev/null
 k TERM || exit 0
 for i in 1 2 3 4 5 6 7 8 9 10; do
@@ -53,7 +62,7 @@ for i in 1 2 3 4 5 6 7 8 9 10; do
 	sleep 0.1 2>/dev/null || sleep 1
 done
 k KILL
-exit 0`, pid)}
+exit 0`, "sh", strconv.Itoa(pid), mark[:half], strings.TrimSpace(mark[half:])}
 }
 
 // newMark makes a word that no other script prints.
@@ -74,6 +83,7 @@ type markedStderr struct {
 	pid  int
 	done chan struct{} // closed when pid is known, or never will be
 	over bool
+	lost bool // the stream broke before pid was known
 }
 
 func newStderr(mark string) *markedStderr {
@@ -100,11 +110,12 @@ func (m *markedStderr) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// end says that nothing more comes.
-func (m *markedStderr) end() {
+// end says that nothing more comes, for a reason or none.
+func (m *markedStderr) end(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.over {
+		m.lost = err != nil
 		m.endLocked()
 	}
 }
@@ -115,13 +126,14 @@ func (m *markedStderr) endLocked() {
 	close(m.done)
 }
 
-// process waits for the process id; 0 is unknown.
-func (m *markedStderr) process(ctx context.Context) int {
+// process waits for the process id. It is 0 when it is lost; without an id that there could be, ok
+// is false.
+func (m *markedStderr) process(ctx context.Context) (pid int, ok bool) {
 	select {
 	case <-m.done:
 	case <-ctx.Done():
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.pid
+	return m.pid, m.pid != 0 || m.lost
 }

@@ -76,7 +76,7 @@ func TestEndsUnderAScript(t *testing.T) {
 		{"reading", "while echo line; do :; done", false, (*modaltest.Sandbox).Terminate, "terminated"},
 		{"reading, forgotten", "while echo line; do :; done", true, (*modaltest.Sandbox).Terminate, "terminated"},
 		{"silent", "echo on; exec sleep 1000", false, (*modaltest.Sandbox).TimeOut, "time was up"},
-		{"silent, forgotten", "echo on; exec sleep 1000", true, (*modaltest.Sandbox).TimeOut, "time was up"},
+		{"silent, forgotten", "echo on; sleep 1000; :", true, (*modaltest.Sandbox).TimeOut, "time was up"},
 		{"writing", "echo on; cat >/dev/null", false, (*modaltest.Sandbox).Terminate, "terminated"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -133,9 +133,9 @@ func TestBrokenService(t *testing.T) {
 	}{
 		{"streams", modaltest.Faults{Router: codes.ResourceExhausted}, "while echo line; do sleep 0.01; done", true, nil, 0},
 		{"its end comes, its output not", modaltest.Faults{Router: codes.ResourceExhausted}, "for i in 1 2 3 4 5 6 7 8 9; do echo line; sleep 0.05; done", true, nil, time.Minute},
-		{"input", modaltest.Faults{Router: codes.ResourceExhausted}, "echo on; exec cat >/dev/null", true, nil, 0},
+		{"input", modaltest.Faults{Router: codes.ResourceExhausted}, "echo on; cat >/dev/null; :", true, nil, 0},
 		{"start", modaltest.Faults{Router: codes.Aborted}, "", true, nil, 0},
-		{"silence", modaltest.Faults{Control: codes.ResourceExhausted}, "echo on; exec sleep 1000", true, nil, 0},
+		{"silence", modaltest.Faults{Control: codes.ResourceExhausted}, "echo on; sleep 1000; :", true, nil, 0},
 		{"token", modaltest.Faults{Router: codes.Unauthenticated}, "", false, backends.ErrAuth, 0},
 		{"both", modaltest.Faults{Router: codes.NotFound, Control: codes.Aborted}, "", true, nil, 0},
 	} {
@@ -160,6 +160,53 @@ func TestBrokenService(t *testing.T) {
 		})
 	}
 	waitFor(t, "the scripts to end", func() bool { return b.Running() == 0 })
+}
+
+// A script whose process id is not known is found.
+func TestKillByMark(t *testing.T) {
+	s := modaltest.Start(t)
+	b := s.Add("app", "", false)
+	tr := dial(t, "modal://"+b.ID)
+	sb, err := tr.sandbox(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ends := make(chan int)
+	mark := newMark()
+	for _, word := range []string{newMark(), mark} {
+		args, _, err := command("sleep 1000; :", word, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := sb.Exec(t.Context(), args, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if word == mark {
+			go func() {
+				code, _ := p.Wait(t.Context(), nil)
+				ends <- code
+			}()
+		}
+	}
+	killer, err := sb.Exec(t.Context(), killCommand(0, mark), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, err := killer.Wait(t.Context(), nil); code != 0 || err != nil {
+		t.Errorf("the command ended with %d, %v", code, err)
+	}
+	select {
+	case code := <-ends:
+		if code != 128+15 {
+			t.Errorf("the script ended with %d, want SIGTERM's", code)
+		}
+	case <-time.After(waitLimit):
+		t.Error("the script runs on")
+	}
+	if n := b.Running(); n != 1 {
+		t.Errorf("%d scripts run, want the other one", n)
+	}
 }
 
 // The limit of a script ends it, also without us.

@@ -168,8 +168,8 @@ func (e *execution) move(waitCtx context.Context, stdin io.Reader, stdout io.Wri
 		e.t.background(func() { e.outDone <- e.copyOut(stdout) })
 	}
 	e.t.background(func() {
-		_, _ = io.Copy(&counter{e.stderr, &e.got}, e.proc.Stderr)
-		e.stderr.end()
+		_, err := io.Copy(&counter{e.stderr, &e.got}, e.proc.Stderr)
+		e.stderr.end(err)
 		close(e.errDone)
 	})
 	if stdin == nil {
@@ -216,13 +216,13 @@ func (e *execution) close() {
 func (e *execution) kill() {
 	ctx, cancel := context.WithTimeout(context.Background(), killLimit)
 	defer cancel()
-	pid := e.stderr.process(ctx)
-	if pid == 0 {
-		return // it has ended, or its channel
+	pid, ok := e.stderr.process(ctx)
+	if !ok {
+		return // it has ended before it began, with the sandbox
 	}
 	params := &sdk.SandboxExecParams{Timeout: killLimit, Stdout: sdk.Ignore, Stderr: sdk.Ignore}
 	for {
-		proc, err := e.sb.Exec(ctx, killCommand(pid), params)
+		proc, err := e.sb.Exec(ctx, killCommand(pid, e.stderr.mark), params)
 		if err == nil {
 			_, err = proc.Wait(ctx, nil)
 		}

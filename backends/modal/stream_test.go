@@ -55,7 +55,7 @@ func randomBytes(n int) []byte {
 func TestStreamsResume(t *testing.T) {
 	s := modaltest.Start(t)
 	tr := dial(t, "modal://"+s.Add("app", "", false).ID)
-	content := randomBytes(12 << 20)
+	content := randomBytes(5 << 20)
 	want := sha256.Sum256(content)
 	for _, tc := range []struct {
 		name                string
@@ -64,9 +64,9 @@ func TestStreamsResume(t *testing.T) {
 		tokens, leastResume int
 	}{
 		{name: "whole", tokens: 1},
-		{name: "expires under a write", writing: 5 << 20, tokens: 1},
-		{name: "expires under a read", reading: 5 << 20, tokens: 1, leastResume: 1},
-		{name: "broken", faults: modaltest.Faults{BreakStdio: 777_777, LoseReplies: 2}, leastResume: 15},
+		{name: "expires under a write", writing: 2 << 20, tokens: 1},
+		{name: "expires under a read", reading: 2 << 20, tokens: 1, leastResume: 1},
+		{name: "broken", faults: modaltest.Faults{BreakStdio: 333_333, LoseReplies: 2}, leastResume: 15},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s.Set(tc.faults)

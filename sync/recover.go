@@ -96,6 +96,9 @@ func (e *Engine) finishOpen(ctx context.Context, h *home) (seqs []uint64, restor
 		if err := e.restoreLocked(ctx, h, list, &r.CommitReport); err != nil {
 			return seqs, restores, err
 		}
+		for _, p := range r.Problems {
+			e.log.Warn("not restored", "seq", seq, "path", p.Path, "problem", p.Message)
+		}
 		restores = append(restores, r)
 		if err := e.o.Journal.EndCommit(seq, e.clock.Now()); err != nil {
 			return seqs, restores, fmt.Errorf("write journal: %w", err)

@@ -171,10 +171,18 @@ func (e *Engine) take(ctx context.Context) (func(), error) {
 	}
 	select {
 	case <-e.turn:
-		return func() { e.turn <- struct{}{} }, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+	release, err := e.objects.share(ctx)
+	if err != nil {
+		e.turn <- struct{}{}
+		return nil, err
+	}
+	return func() {
+		release()
+		e.turn <- struct{}{}
+	}, nil
 }
 
 func (e *Engine) fail(point string) error {

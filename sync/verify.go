@@ -6,6 +6,7 @@ import (
 	"fmt"
 	iofs "io/fs"
 
+	"hermesfs/backends"
 	"hermesfs/fs/layer"
 	"hermesfs/journal"
 )
@@ -55,3 +56,48 @@ func (e *Engine) VerifyBases(ctx context.Context, fn func(Problem)) (BasesChecke
 }
 
 func sameBase(a, b journal.Base) bool { return a.SHA256 == b.SHA256 && a.Ours == b.Ours }
+
+// VerifySandbox does the same with the sandbox: its files whose stat is the one that was seen last, and
+// which a pull therefore passes over. What the sandbox changed since is no problem.
+func (e *Engine) VerifySandbox(ctx context.Context, fn func(Problem)) (BasesChecked, error) {
+	done, err := e.take(ctx)
+	if err != nil {
+		return BasesChecked{}, err
+	}
+	defer done()
+	var r BasesChecked
+	if e.o.Sandbox == nil {
+		return r, nil
+	}
+	bases, err := e.loadBases()
+	if err != nil {
+		return r, err
+	}
+	r.Bases = len(bases)
+	var paths []string
+	_, err = e.manifest(ctx, func(entry backends.Entry) error {
+		b, ok := bases[entry.Path]
+		if ok && b.Kind == journal.File && entry.Kind == backends.File && theirStat(entry) == b.Theirs {
+			paths = append(paths, entry.Path)
+		}
+		return nil
+	})
+	if err != nil {
+		return r, err
+	}
+	sums, err := e.hashTheirs(ctx, paths)
+	if err != nil {
+		return r, err
+	}
+	for _, path := range paths {
+		sum, ok := sums[path]
+		if !ok {
+			continue // it vanished, or cannot be read: a pull says so
+		}
+		r.Checked++
+		if sum != bases[path].SHA256 {
+			fn(Problem{path, fmt.Sprintf("sha256 %x, but the journal says %x of the same unchanged file", sum, bases[path].SHA256)})
+		}
+	}
+	return r, nil
+}

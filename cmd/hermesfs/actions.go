@@ -19,13 +19,14 @@ type actionArgs struct {
 	Force        bool     `json:"force,omitempty"`      // unmount
 	OnUnmount    string   `json:"on_unmount,omitempty"` // unmount
 	Seq          uint64   `json:"seq,omitempty"`        // restore: the commit
+	Seqs         []uint64 `json:"seqs,omitempty"`       // forget-commits
 	Object       string   `json:"object,omitempty"`     // restore: a version in place of that
 }
 
 // needs says which part of a session an action works with.
 func needs(action string) part {
 	switch action {
-	case "journal-list", "journal-log", "history", "conflicts", "status":
+	case "journal-list", "journal-log", "history", "conflicts", "objects", "forget-commits", "status":
 		return partJournal
 	case "journal-show":
 		return partTree
@@ -60,7 +61,7 @@ func (s *session) perform(ctx context.Context, action string, raw json.RawMessag
 	return s.performLocked(ctx, action, args)
 }
 
-// reading is an action that only reads, which the journal and the layers allow beside whatever
+// reading is an action that only reads, or that the journal and the layers allow beside whatever
 // runs; nil for others.
 func (s *session) reading(action string) func(context.Context, actionArgs) (any, error) {
 	switch action {
@@ -74,6 +75,13 @@ func (s *session) reading(action string) func(context.Context, actionArgs) (any,
 		return func(context.Context, actionArgs) (any, error) { return s.history() }
 	case "conflicts":
 		return func(context.Context, actionArgs) (any, error) { return s.conflicts() }
+	case "objects":
+		return func(context.Context, actionArgs) (any, error) { return s.objectUses() }
+	case "forget-commits":
+		// It takes no turn: whoever has it may wait for the prune that asks this.
+		return func(_ context.Context, a actionArgs) (any, error) {
+			return struct{}{}, s.journal.ForgetCommits(a.Seqs...)
+		}
 	case "journal-log":
 		return func(_ context.Context, a actionArgs) (any, error) { return s.journalLog(a.Paths) }
 	case "journal-verify":
@@ -104,6 +112,8 @@ func (s *session) performLocked(ctx context.Context, action string, args actionA
 	case "discard":
 		r, err := engine.Discard(ctx, args.Paths)
 		return r, err
+	case "sandbox-verify":
+		return s.sandboxVerifyLocked(ctx, engine)
 	case "restore":
 		return s.restoreLocked(ctx, engine, args)
 	case "recover":

@@ -61,7 +61,7 @@ kept, 'hermesfs sync-back NAME' tries again; 4 stopped to ask, the message names
 		Commands: []*cli.Command{
 			mountCommand(e), unmountCommand(e), runCommand(e), listCommand(e), statusCommand(e),
 			pushCommand(e), pullCommand(e), diffCommand(e), commitCommand(e), discardCommand(e),
-			syncBackCommand(e), journalCommand(e), historyCommand(e), conflictsCommand(e), restoreCommand(e),
+			syncBackCommand(e), journalCommand(e), historyCommand(e), conflictsCommand(e), restoreCommand(e), pruneCommand(e),
 			recoverCommand(e), forgetCommand(e),
 			doctorCommand(e), versionCommand(e), completionCommand(e), manCommand(e), daemonCommand(e), serveCommand(e),
 		},

@@ -33,7 +33,8 @@ func withChannel(t testing.TB, defect string, prefix []string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return append([]string{"env", channelVar + "=" + defect, self}, prefix...)
+	// The race detector would sleep a second at the end of each.
+	return append([]string{"env", "GORACE=atexit_sleep_ms=0", channelVar + "=" + defect, self}, prefix...)
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }
@@ -42,7 +43,7 @@ func itoa(n int) string { return strconv.Itoa(n) }
 func beChannel(defect string, args []string) int {
 	name, number, _ := strings.Cut(defect, "=")
 	limit, _ := strconv.Atoi(number)
-	if name == "banner" {
+	if name == "chatty" {
 		fmt.Println("Welcome to this channel.\nIt talks.")
 		fmt.Fprintln(os.Stderr, "INFO: connecting")
 	}
@@ -61,7 +62,7 @@ func beChannel(defect string, args []string) int {
 	if err != nil {
 		panic(err)
 	}
-	if name == "merged" {
+	if name == "chatty" || name == "merged" {
 		cmd.Stderr = cmd.Stdout
 	}
 	if err := cmd.Start(); err != nil {
@@ -91,7 +92,7 @@ func beChannel(defect string, args []string) int {
 	g.Wait()
 	err = cmd.Wait()
 	switch name {
-	case "banner":
+	case "chatty":
 		fmt.Println("Goodbye.")
 	case "drop", "zero":
 		return 0

@@ -32,7 +32,7 @@ type client struct {
 	stderr io.Writer
 	ended  <-chan struct{} // closed when the frame's end has come
 	linger bool            // the program need not end by itself after that
-	onStop func()          // ends the script when the program must end early
+	onStop func() bool     // tells the script to end when the program must end early; false: it cannot
 }
 
 // outcome is how a client ended.
@@ -146,11 +146,8 @@ func (c *client) end(ctx context.Context, stdin *os.File, stop, exited, drained 
 	}
 	// The script first, so that it can clean up: where the program hands on a signal, or the
 	// sandbox is no more than namespaces, its end takes the script with it.
-	if c.onStop != nil {
-		c.onStop()
-		if wait(exited, cleanGrace) && wait(drained, cleanGrace) {
-			return
-		}
+	if c.onStop() && wait(exited, cleanGrace) && wait(drained, cleanGrace) {
+		return
 	}
 	c.terminate(drained)
 }

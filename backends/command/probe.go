@@ -149,15 +149,17 @@ func (w *watched) text() []byte {
 }
 
 // kill ends a script in the sandbox: the end of its channel alone leaves alive what neither reads
-// nor writes, and what `docker exec` started in any case.
-func (t *Transport) kill(pid int, mark string) {
+// nor writes, and what `docker exec` started in any case. It says whether the script was told.
+func (t *Transport) kill(pid int, mark string) bool {
 	if pid <= 1 {
-		return
+		return false
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), killLimit)
 	defer cancel()
 	// Raw will do: it sends nothing, and what comes back does not matter.
-	if err := t.raw(ctx, killScript(pid, mark), nil, io.Discard, func(int, string) {}); err != nil {
+	err := t.raw(ctx, killScript(pid, mark), nil, io.Discard, func(int, string) bool { return false })
+	if err != nil {
 		t.log.Debug("cannot end the script in the sandbox", "error", err)
 	}
+	return err == nil || !errors.Is(err, context.DeadlineExceeded)
 }

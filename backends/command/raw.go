@@ -24,7 +24,7 @@ func (t *Transport) runRaw(ctx context.Context, script string, stdin io.Reader, 
 }
 
 // raw is runRaw; kill is called with what a cancelled script is known by.
-func (t *Transport) raw(ctx context.Context, script string, stdin io.Reader, stdout io.Writer, kill func(pid int, mark string)) error {
+func (t *Transport) raw(ctx context.Context, script string, stdin io.Reader, stdout io.Writer, kill func(pid int, mark string) bool) error {
 	mark := newMark()
 	argv, err := t.argv(rawFraming, mark, script)
 	if err != nil {
@@ -43,7 +43,7 @@ func (t *Transport) raw(ctx context.Context, script string, stdin io.Reader, std
 		stdout: stdout,
 		stderr: stderr,
 		ended:  stderr.ended,
-		onStop: func() { kill(stderr.pid(), mark) },
+		onStop: func() bool { return kill(stderr.pid(), mark) },
 	}
 	o, err := c.run(ctx)
 	f := stderr.frame()

@@ -1,6 +1,9 @@
 package command
 
 import (
+	"bytes"
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,19 +36,46 @@ func TestSuite(t *testing.T) {
 	backendtest.Run(t, func(t *testing.T) backends.Transport { return over(t, "") })
 }
 
-// Each of these is what a program in the field does.
+// Each of these is what a program in the field does: print a greeting and a farewell and mix
+// stderr into stdout, never deliver the end of stdin, and pass text only.
 func TestSuiteTransport(t *testing.T) {
-	for _, defect := range []string{"banner", "utf8", "noend", "text", "merged"} {
+	for _, defect := range []string{"chatty", "noend", "text"} {
 		t.Run(defect, func(t *testing.T) {
+			if testing.Short() && defect != "text" {
+				t.Skip("not with -short")
+			}
 			backendtest.RunTransport(t, func(t *testing.T) backends.Transport { return over(t, defect) })
 		})
 	}
 }
 
 func TestSuiteShell(t *testing.T) {
+	if testing.Short() {
+		t.Skip("not with -short")
+	}
 	for _, defect := range []string{"noend", "text"} {
 		t.Run(defect, func(t *testing.T) {
 			backendtest.RunShell(t, func(t *testing.T) backends.Transport { return over(t, defect) })
 		})
+	}
+}
+
+// What is recognized of each channel, and that arguments are safe in one that makes JSON of them.
+func TestChannels(t *testing.T) {
+	for defect, want := range map[string]Channel{"": Raw, "utf8": Raw, "zero": Raw, "chatty": Text, "merged": Text, "noend": Text, "text": Text} {
+		tr := over(t, defect)
+		var out bytes.Buffer
+		err := tr.Run(t.Context(), "printf %s 'it'\\''s \\ \xff\x01 \n\té'; cat; echo why >&2; exit 9", strings.NewReader("\x00\xfe\r\n"), &out)
+		var script *backends.ScriptError
+		if out.String() != "it's \\ \xff\x01 \n\té\x00\xfe\r\n" || !errors.As(err, &script) || script.Code != 9 || script.Stderr != "why\n" {
+			t.Errorf("%q: Run = %q, %#v", defect, &out, err)
+		}
+		if tr.channel != want {
+			t.Errorf("%q is used as %q, want %q", defect, tr.channel, want)
+		}
+	}
+	err := over(t, "mute").Run(t.Context(), "true", nil, nil)
+	if err == nil {
+		t.Error("over a channel without stdout: nil, want an error")
 	}
 }

@@ -48,7 +48,7 @@ func (t *Transport) runText(ctx context.Context, script string, stdin io.Reader,
 		stderr: stderr,
 		ended:  out.ended,
 		linger: true,
-		onStop: func() { t.kill(int(out.pid.Load()), mark) },
+		onStop: func() bool { return t.kill(int(out.pid.Load()), mark) },
 	}
 	o, err := c.run(ctx)
 	f := out.f

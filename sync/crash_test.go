@@ -53,6 +53,8 @@ func crashChild(v string) {
 		_, err = r.Push(ctx)
 	case "sync-back":
 		_, err = r.SyncBack(ctx)
+	case "recover":
+		_, err = r.Recover(ctx)
 	case "restore":
 		_, err = r.Restore(ctx, 1, nil)
 	}

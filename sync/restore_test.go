@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -218,18 +219,46 @@ func crashRestore(t *testing.T, point string, n int) bool {
 	if !r.crash("restore", point, n) {
 		return false
 	}
+	r.finishRestore(fmt.Sprintf("%s %d", point, n))
+	return !t.Failed()
+}
+
+// What finishes an interrupted restore is killed as well.
+func TestCrashInRecoveredRestore(t *testing.T) {
+	for _, point := range FailPoints() {
+		if !strings.HasPrefix(point, "commit-") || point == "commit-dropped" {
+			continue
+		}
+		t.Run(point, func(t *testing.T) {
+			r := restoreRig(t)
+			tree{"edited": "later"}.write(t, r.home)
+			if !r.crash("restore", "commit-applied", 3) {
+				t.Fatal("the restore did not come to its third path")
+			}
+			if !r.crash("recover", point, 1) {
+				t.Fatal("the recovery did not pass it")
+			}
+			r.finishRestore(point)
+		})
+	}
+}
+
+// finishRestore recovers after a restore of commit 1 that was killed, and checks what came of it.
+func (r *rig) finishRestore(where string) {
+	t := r.t
+	t.Helper()
 	report, err := r.Recover(ctx)
 	must(t, err)
 	for _, done := range report.Restores {
 		if len(done.Problems) > 0 {
-			t.Errorf("%s %d: problems %v", point, n, done.Problems)
+			t.Errorf("%s: problems %v", where, done.Problems)
 		}
 	}
 	r.wantHome(restoredHome())
 	recorded := map[string]bool{}
 	must(t, r.journal.Commits(func(c journal.Commit) error {
 		if c.Open {
-			t.Errorf("%s %d: commit %d is open", point, n, c.Seq)
+			t.Errorf("%s: commit %d is open", where, c.Seq)
 		}
 		return r.journal.Steps(c.Seq, func(_ int, s journal.Step) error {
 			if o := ObjectName(s.Before.Object); o != "" {
@@ -240,15 +269,14 @@ func crashRestore(t *testing.T, point string, n int) bool {
 	}))
 	for _, v := range append([]string{"later", "theirs", "n", "file now", "i"}, crashLost...) {
 		if !recorded[v] {
-			t.Errorf("%s %d: no commit has the preimage %q", point, n, v)
+			t.Errorf("%s: no commit has the preimage %q", where, v)
 		}
 	}
 	if again := r.restore(1); again.Seq != 0 {
-		t.Errorf("%s %d: a second restore does %+v", point, n, again)
+		t.Errorf("%s: a second restore does %+v", where, again)
 	}
 	if back := r.syncBack(); len(back.Commit.Applied) > 0 {
-		t.Errorf("%s %d: a sync back commits %+v", point, n, back.Commit)
+		t.Errorf("%s: a sync back commits %+v", where, back.Commit)
 	}
 	r.wantHome(restoredHome())
-	return !t.Failed()
 }

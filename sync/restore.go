@@ -23,6 +23,7 @@ const Restored = "restored"
 var (
 	errNoObject  = errors.New("what stood there before is not kept any more")
 	errBadObject = errors.New("the object that has what stood there before is damaged")
+	errNotDir    = errors.New("the home has something else where its directory was")
 	errModeOnly  = errors.New("only its mode was changed, and the home has no such file any more")
 )
 
@@ -279,32 +280,33 @@ func baseSum(w wish, host hostFile, ours [32]byte) [32]byte {
 	return unreadBase
 }
 
-// parents takes in the directories above what comes back: they are made where the home has none.
+// parents takes in the directories above what comes back: they are made where the home has none. What
+// stands in their place since is not the commit's to take away.
 func (p *restorePlan) parents(path string) error {
+	hosts := map[string]hostFile{}
 	for dir := parentOf(path); dir != "."; dir = parentOf(dir) {
-		if _, ok := p.hosts[dir]; ok {
-			return nil
-		}
-		if _, ok := p.wishes[dir]; ok {
-			return nil // it is looked at by itself, before what is in it
+		_, known := p.hosts[dir]
+		_, wished := p.wishes[dir] // looked at by itself, before what is in it
+		if known || wished {
+			break
 		}
 		host, err := p.h.lstat(dir)
 		if err != nil {
 			return err
 		}
-		p.hosts[dir] = host
-		switch host.Kind {
-		case Dir:
-			s := stateOf(Dir, [32]byte{}, host.Mode, "")
-			p.base[dir], p.ours[dir], p.theirs[dir] = s, s, s
-		case Absent:
-			p.theirs[dir] = State{Kind: Dir, Mode: 0o755}
-		case otherKind:
-			return errSpecial
-		default:
-			p.ours[dir] = stateOf(host.Kind, unreadBase, host.Mode, host.Target)
-			p.base[dir], p.theirs[dir] = dirOnly, dirOnly
+		if host.Kind != Absent && host.Kind != Dir {
+			return fmt.Errorf("%w: %q", errNotDir, dir)
 		}
+		hosts[dir] = host
+	}
+	for dir, host := range hosts {
+		p.hosts[dir] = host
+		if host.Kind == Absent {
+			p.theirs[dir] = State{Kind: Dir, Mode: 0o755}
+			continue
+		}
+		s := stateOf(Dir, [32]byte{}, host.Mode, "")
+		p.base[dir], p.ours[dir], p.theirs[dir] = s, s, s
 	}
 	return nil
 }

@@ -142,6 +142,24 @@ func TestRestoreConflicts(t *testing.T) {
 	}
 }
 
+// What took the place of a directory since stays, and so does what it points to.
+func TestRestoreBelowSymlink(t *testing.T) {
+	r := newFastRig(t, tree{"d/sub/a": "1", "b": "1", "elsewhere/sub/a": "not ours"}, noSandbox)
+	r.put("d/sub/a", "2", 0o644)
+	r.put("b", "2", 0o644)
+	r.commit()
+	must(t, os.RemoveAll(filepath.Join(r.home, "d")))
+	must(t, os.Symlink("elsewhere", filepath.Join(r.home, "d")))
+	report := r.restore(1)
+	r.wantHome(tree{"d": "->elsewhere", "b": "1", "elsewhere/sub/a": "not ours"})
+	if len(report.Problems) != 1 || report.Problems[0].Path != "d/sub/a" {
+		t.Errorf("problems %v, want one at d/sub/a", report.Problems)
+	}
+	must(t, os.Remove(filepath.Join(r.home, "d")))
+	r.restore(1)
+	r.wantHome(tree{"d/sub/a": "1", "b": "1", "elsewhere/sub/a": "not ours"})
+}
+
 func TestRestoreLostObject(t *testing.T) {
 	r := restoreRig(t)
 	for _, v := range []string{"old", "deep"} {

@@ -72,17 +72,17 @@ func TestModalMakes(t *testing.T) {
 	}
 }
 
-// killDaemon ends the daemon as a crash does.
+// killDaemon ends the daemon and its supervisor as a crash of the machine does.
 func (r *rig) killDaemon() {
 	r.t.Helper()
-	var status struct {
-		PID int `json:"pid"`
-	}
+	var status struct{ PID, Supervisor int }
 	if err := json.Unmarshal([]byte(r.run("status", "--json", "one")), &status); err != nil || status.PID < 2 {
 		r.t.Fatalf("no daemon: %+v, %v", status, err)
 	}
-	if err := unix.Kill(status.PID, unix.SIGKILL); err != nil {
-		r.t.Fatal(err)
+	for _, pid := range []int{status.Supervisor, status.PID} { // or it would be replaced
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+			r.t.Fatal(err)
+		}
 	}
 	eventually(r.t, "the daemon is dead", func() bool {
 		out, _, _ := r.try("list")

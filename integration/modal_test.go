@@ -84,8 +84,14 @@ func (r *rig) killDaemon() {
 			r.t.Fatal(err)
 		}
 	}
+	var out, errs string
+	defer func() {
+		if r.t.Failed() {
+			r.t.Logf("list: %s%s", out, errs)
+		}
+	}()
 	eventually(r.t, "the daemon is dead", func() bool {
-		out, _, _ := r.try("list")
+		out, errs, _ = r.try("list")
 		return strings.Contains(out, "dead")
 	})
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	iofs "io/fs"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"hermesfs/backends"
 	"hermesfs/backends/shell"
@@ -128,6 +130,9 @@ func openPolicy(cfg mountConfig, log *slog.Logger) (*access.Policy, error) {
 }
 
 func (s *session) openEngine() error {
+	if err := s.nameJournal(); err != nil {
+		return err
+	}
 	transport, err := openBackend(s.cfg.Backend, s.backendUser())
 	if err != nil {
 		return err
@@ -148,6 +153,18 @@ func (s *session) openEngine() error {
 	}
 	s.engine, err = syncer.New(s.options)
 	return err
+}
+
+// nameJournal writes down once whose journal it is. The random identity keeps the temporary names of
+// two mounts of one name, with state directories of their own, apart in a home that both commit to.
+func (s *session) nameJournal() error {
+	meta, err := s.journal.Meta()
+	if err != nil || meta.MountID != "" {
+		return err
+	}
+	return s.journal.UpdateMeta(func(m *journal.Meta) {
+		m.Mount, m.MountID, m.Home, m.CreatedAt = s.dir.name, rand.Text()[:12], s.cfg.Home, time.Now()
+	})
 }
 
 // report hands the engine's progress to the action that runs.

@@ -70,17 +70,17 @@ func beChannel(defect string, args []string) int {
 	}
 	go func() {
 		var w io.Writer = in
-		if name == "text" || name == "mute" {
+		if name == "text" || name == "bad" {
 			w = text{in}
 		}
 		_, _ = io.Copy(w, os.Stdin)
-		if name != "noend" {
+		if name != "noend" && name != "bad" {
 			in.Close()
 		}
 	}()
 	var w io.Writer = os.Stdout
 	switch name {
-	case "text":
+	case "text", "bad":
 		w = text{os.Stdout}
 	case "mute":
 		w = io.Discard

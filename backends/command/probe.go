@@ -23,7 +23,10 @@ const (
 // killLimit bounds the errand of ending a cancelled script in the sandbox.
 const killLimit = 1000 * time.Millisecond
 
-var errNoEnd = errors.New("the end of stdin does not come")
+var (
+	errNoEnd   = errors.New("the end of stdin does not come")
+	errChanged = errors.New("some bytes are changed or lost")
+)
 
 // probe finds out, once, what the channel carries.
 func (t *Transport) probe(ctx context.Context) (Channel, error) {
@@ -82,7 +85,8 @@ func (t *Transport) tryRaw(ctx context.Context) error {
 	const tail = 1024
 	nonce := newMark()
 	sent := everyByte()
-	out := &watched{want: []byte(nonce + ":" + string(sent) + ":" + nonce), seen: make(chan struct{})}
+	want := []byte(nonce + ":" + string(sent) + ":" + nonce)
+	out := &watched{want: []byte(":" + nonce), seen: make(chan struct{})}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	limit := time.AfterFunc(probeLimit, func() { cancel(errNoEnd) })
@@ -97,6 +101,9 @@ func (t *Transport) tryRaw(ctx context.Context) error {
 	case err = <-done:
 	case <-out.seen:
 		limit.Stop()
+		if !bytes.Contains(out.text(), want) {
+			cancel(errChanged)
+		}
 		end := time.AfterFunc(t.endLimit, func() { cancel(errNoEnd) })
 		defer end.Stop()
 		err = <-done
@@ -104,13 +111,13 @@ func (t *Transport) tryRaw(ctx context.Context) error {
 	text := out.text()
 	var script *backends.ScriptError
 	switch came := bytes.Contains(text, []byte(nonce)); {
-	case errors.Is(err, errNoEnd):
-		return &channelError{errNoEnd.Error()}
+	case errors.Is(err, errNoEnd), errors.Is(err, errChanged):
+		return &channelError{err.Error()}
 	case err != nil && !came:
 		return err
-	case !bytes.Contains(text, out.want):
-		return &channelError{"some bytes are changed or lost"}
-	case !bytes.HasSuffix(text, append(out.want, '\n')):
+	case !bytes.Contains(text, want):
+		return &channelError{errChanged.Error()}
+	case !bytes.HasSuffix(text, append(want, '\n')):
 		return &channelError{"something is added to the output"}
 	case errors.As(err, &script):
 		return err // no head, no cat

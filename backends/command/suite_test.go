@@ -26,7 +26,7 @@ func over(t *testing.T, defect string, change ...func(*Options)) *Transport {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if defect == "noend" {
+	if defect == "noend" || defect == "bad" {
 		tr.endLimit = 300 * time.Millisecond // what never comes need not be waited for
 	}
 	return tr
@@ -36,12 +36,12 @@ func TestSuite(t *testing.T) {
 	backendtest.Run(t, func(t *testing.T) backends.Transport { return over(t, "") })
 }
 
-// Each of these is what a program in the field does: print a greeting and a farewell and mix
-// stderr into stdout, never deliver the end of stdin, and pass text only.
+// These are what programs in the field do: print a greeting and a farewell and mix stderr into
+// stdout; and, the worst, pass text only and never deliver the end of stdin.
 func TestSuiteTransport(t *testing.T) {
-	for _, defect := range []string{"chatty", "noend", "text"} {
+	for _, defect := range []string{"chatty", "bad"} {
 		t.Run(defect, func(t *testing.T) {
-			if testing.Short() && defect != "text" {
+			if testing.Short() && defect != "bad" {
 				t.Skip("not with -short")
 			}
 			backendtest.RunTransport(t, func(t *testing.T) backends.Transport { return over(t, defect) })
@@ -53,16 +53,12 @@ func TestSuiteShell(t *testing.T) {
 	if testing.Short() {
 		t.Skip("not with -short")
 	}
-	for _, defect := range []string{"noend", "text"} {
-		t.Run(defect, func(t *testing.T) {
-			backendtest.RunShell(t, func(t *testing.T) backends.Transport { return over(t, defect) })
-		})
-	}
+	backendtest.RunShell(t, func(t *testing.T) backends.Transport { return over(t, "bad") })
 }
 
 // What is recognized of each channel, and that arguments are safe in one that makes JSON of them.
 func TestChannels(t *testing.T) {
-	for defect, want := range map[string]Channel{"": Raw, "utf8": Raw, "zero": Raw, "chatty": Text, "merged": Text, "noend": Text, "text": Text} {
+	for defect, want := range map[string]Channel{"": Raw, "utf8": Raw, "zero": Raw, "chatty": Text, "merged": Text, "noend": Text, "text": Text, "bad": Text} {
 		tr := over(t, defect)
 		var out bytes.Buffer
 		err := tr.Run(t.Context(), "printf %s 'it'\\''s \\ \xff\x01 \n\té'; cat; echo why >&2; exit 9", strings.NewReader("\x00\xfe\r\n"), &out)

@@ -43,8 +43,9 @@ func command(script, mark string, stdin io.Reader) ([]string, io.Reader, error) 
 	return []string{"sh", "-c", begin + script}, stdin, nil
 }
 
-// killCommand ends the process group of a script: it may clean up for a second. Where the process
-// id is not known, 0, it is looked for by the mark, which a script's arguments hold until it execs;
+// killCommand ends the process group of a script: it may clean up for three seconds. It is told
+// again and again, for a shell that is just about to start a program waits for that. Where the
+// process id is not known, 0, it is looked for by the mark, which a script's arguments hold until it execs;
 // in two parts, so that the command does not find itself.
 func killCommand(pid int, mark string) []string {
 	half := len(mark) / 2
@@ -57,9 +58,12 @@ if [ "$p" = 0 ]; then
 fi
 k() { kill -$1 -$p || kill -$1 $p; } 2>/dev/null
 k TERM || exit 0
-for i in 1 2 3 4 5 6 7 8 9 10; do
-	kill -0 $p 2>/dev/null || exit 0
-	sleep 0.1 2>/dev/null || sleep 1
+for i in 1 2 3 4 5 6; do
+	for j in 1 2 3 4 5; do
+		kill -0 $p 2>/dev/null || exit 0
+		sleep 0.1 2>/dev/null || { sleep 1; break; }
+	done
+	k TERM
 done
 k KILL
 exit 0`, "sh", strconv.Itoa(pid), mark[:half], strings.TrimSpace(mark[half:])}

@@ -80,9 +80,9 @@ func TestStreamsResume(t *testing.T) {
 			if [32]byte(got.Sum(nil)) != want {
 				t.Error("what came back is not what was sent")
 			}
-			// Each stream may ask for itself.
-			if n := s.Tokens() - tokens; n < tc.tokens || n > 3*tc.tokens {
-				t.Errorf("%d tokens were asked for, want %d", n, tc.tokens)
+			// Each stream and call that is refused may ask for itself.
+			if n := s.Tokens() - tokens; n < tc.tokens {
+				t.Errorf("%d tokens were asked for, want %d at least", n, tc.tokens)
 			}
 			if n := s.Resumed() - resumed; n < tc.leastResume {
 				t.Errorf("%d streams were resumed, want %d at least", n, tc.leastResume)

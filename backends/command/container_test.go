@@ -34,9 +34,13 @@ func startContainer(t testing.TB) []string {
 		require(t, "namespaces", "only root makes these namespaces")
 	}
 	root, tmp := t.TempDir(), t.TempDir()
-	script := `mount --bind "$1" /root && mount --bind "$2" /tmp && mount -t proc proc /proc && echo ready && exec sleep 1000000`
+	script := `mount --bind "$1" /root && mount --bind "$2" /tmp && mount -t proc proc /proc && echo ready && exec cat`
 	cmd := osexec.Command("unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script, "sh", root, tmp)
 	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := cmd.StdinPipe() // its end ends the container, also when this process is killed
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,6 +50,7 @@ func startContainer(t testing.TB) []string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		in.Close()
 		_ = cmd.Process.Signal(syscall.SIGKILL)
 		_ = cmd.Wait()
 	})

@@ -155,7 +155,8 @@ func (o *Overlay) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldBase, newBase 
 	return o.status(err, "rename", layer.Join(o.path(oldParent), oldBase))
 }
 
-// names returns the node at a name, made known if it is not.
+// childLocked is the node of a name that was found, made known if it is not, without counting a
+// lookup. The caller holds mu for writing.
 func (o *Overlay) childLocked(parent *node, base string, f *layer.Found) *node {
 	n := o.knownLocked(parent, base, f)
 	o.tableMu.Lock()

@@ -263,16 +263,3 @@ func kindOf(mode uint32) Kind {
 func IdentityOf(st *unix.Stat_t) Identity {
 	return Identity{Dev: st.Dev, Ino: st.Ino, Size: st.Size, Mtime: st.Mtim.Nano(), Ctime: st.Ctim.Nano()}
 }
-
-// Sync makes what upper has durable.
-func (s *Stack) Sync() error {
-	fd, err := openAt(s.upper, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
-	if err != nil {
-		return fmt.Errorf("sync upper: %w", err)
-	}
-	defer unix.Close(fd)
-	if err := unix.Syncfs(fd); err != nil {
-		return fmt.Errorf("sync upper: %w", err)
-	}
-	return nil
-}

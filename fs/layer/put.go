@@ -185,7 +185,7 @@ func (s *Stack) makeDir(d Pair, name string, p Put) error {
 		err = s.hideAs(d, name, p.Origin)
 	}
 	if err == nil {
-		err = s.PlaceDir(d, name, tmp)
+		err = s.placeDir(d, name, tmp)
 	}
 	if err != nil {
 		s.discard(tmp)
@@ -193,18 +193,9 @@ func (s *Stack) makeDir(d Pair, name string, p Put) error {
 	return err
 }
 
-// TempDir makes an empty directory in work, for PlaceDir. It and Discard are for the overlay.
-func (s *Stack) TempDir() (dir int, name string, err error) {
-	name = s.tempName()
-	return s.work, name, unix.Mkdirat(s.work, name, 0o700)
-}
-
-// Discard removes a temporary file or directory.
-func (s *Stack) Discard(name string) { s.discard(name) }
-
-// PlaceDir gives the directory tmp in work the name in d, opaque unless lower has nothing there.
+// placeDir gives the directory tmp in work the name in d, opaque unless lower has nothing there.
 // In upper there may be a whiteout or a file, which it replaces.
-func (s *Stack) PlaceDir(d Pair, name, tmp string) error {
+func (s *Stack) placeDir(d Pair, name, tmp string) error {
 	var st unix.Stat_t
 	inUpper := statAt(d.Upper, name, &st) == nil
 	inLower := d.Lower >= 0 && statAt(d.Lower, name, &st) == nil
